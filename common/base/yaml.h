@@ -1,0 +1,37 @@
+/* yaml: strict YAML for configuration and documents.
+ *
+ * libcyaml gives structure (mappings, sequences, bounded strings, strict enums); a libyaml event pre-scan refuses what
+ * a reader would not see or a parser would guess (depth, anchors, tags, duplicate keys, second documents, directives);
+ * scalars are strings until one of the strict converters below has read them. Errors name source, line and field. */
+#ifndef ENFILADE_BASE_YAML_H
+#define ENFILADE_BASE_YAML_H
+
+#include "common/base/bytes.h"
+#include <cyaml/cyaml.h>
+
+#define YAML_DEPTH_MAX 12
+#define YAML_NODES_MAX 200000
+
+/* text must be printable ASCII and '\n'. schema is a mapping schema with CYAML_FLAG_POINTER.
+ * *ret_data is freed with yaml_free and the same schema. Errors: ERR_FORMAT, ERR_TOO_LONG. */
+MUST_CHECK int yaml_load(struct bytes text, const char *source, const cyaml_schema_value_t *schema, void **ret_data,
+                         struct err *err);
+void yaml_free(const cyaml_schema_value_t *schema, void *data);
+
+/* Reads a whole file of at most max bytes. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LONG; text names the file and the remedy. */
+MUST_CHECK int file_read(const char *path, size_t max, struct buf *ret_buf, struct err *err);
+/* Atomic: temporary file, fsync, rename, fsync of the folder. */
+MUST_CHECK int file_write(const char *path, struct bytes data, unsigned mode, struct err *err);
+
+/* Strict converters. `field` names the value in errors ("nodes[3].kem"). ERR_FORMAT. */
+MUST_CHECK int text_u64(const char *text, const char *field, uint64_t min, uint64_t max, uint64_t *ret, struct err *err);
+MUST_CHECK int text_hex(const char *text, const char *field, uint8_t *ret, size_t len, struct err *err);
+MUST_CHECK int text_base64(const char *text, const char *field, size_t max, struct buf *ret, struct err *err);
+MUST_CHECK int text_base64_exact(const char *text, const char *field, uint8_t *ret, size_t len, struct err *err);
+MUST_CHECK int text_time(const char *text, const char *field, uint64_t *ret_ms, struct err *err);
+/* names and ids: 1..64 of [a-z0-9._-], first a letter or digit (no '/', no upper case) */
+#define NAME_MAX_LEN 64
+MUST_CHECK int text_name(const char *text, const char *field, struct err *err);
+bool name_ok(struct bytes name);
+
+#endif

@@ -1,0 +1,26 @@
+/* payload: the encrypted secret: AES-256-GCM in chunks of 64 KiB.
+ *
+ *   nonce = u64be chunk counter (from 0) ‖ u32be last flag (1 on the last chunk, else 0); AAD the same for all chunks.
+ *   Every chunk but the last has 65536 bytes of plaintext; each is followed by its 16 byte tag. An empty payload is one
+ *   empty last chunk. A stream that ends without the last chunk, or goes on after it, is refused. */
+#ifndef ENFILADE_CRYPTO_PAYLOAD_H
+#define ENFILADE_CRYPTO_PAYLOAD_H
+
+#include "common/base/secret.h"
+
+#define PAYLOAD_CHUNK 65536u
+#define PAYLOAD_TAG 16u
+
+struct payload; /* one direction of one payload */
+
+MUST_CHECK int payload_new(const struct secret *key, struct bytes aad, bool seal, struct payload **ret_p);
+void payload_free(struct payload *p);
+/* seal: in <= 65536 bytes (exactly that unless last), out = in.len + 16. open: in = chunk with tag, out = in.len - 16.
+ * ERR_PAYLOAD when a tag fails or a chunk is out of place. */
+MUST_CHECK int payload_chunk(struct payload *p, struct bytes in, bool last, uint8_t *ret_out);
+size_t payload_sealed_len(size_t plain_len);
+/* Whole payloads in memory. ret_sealed has room for payload_sealed_len. */
+MUST_CHECK int payload_seal(const struct secret *key, struct bytes aad, struct bytes plain, struct buf *ret_sealed);
+MUST_CHECK int payload_open(const struct secret *key, struct bytes aad, struct bytes sealed, struct secret **ret_plain);
+
+#endif

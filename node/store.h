@@ -1,0 +1,36 @@
+/* store: the node's LMDB: ledger entries and tiles, grants, documents, denials. Blocking; called on the store thread only,
+ * but for store_open, and reads that say so.
+ *
+ * One writer. A write transaction is a struct store_txn handed to the functions of grant, log and the rest, so that one
+ * commit (fdatasync before it returns) holds a whole group. After any storage error the transaction is dead and the
+ * in-memory state must be read again. Refuses to write below STORE_FREE_MIN bytes of free disk. */
+#ifndef ENFILADE_NODE_STORE_H
+#define ENFILADE_NODE_STORE_H
+
+#include "common/base/bytes.h"
+
+#define STORE_FREE_MIN (64u * 1024u * 1024u)
+
+enum store_table { STORE_ENTRIES, STORE_NODES, STORE_CHECKPOINTS, STORE_GRANTS, STORE_DOCUMENTS, STORE_DENIALS, STORE_SALTS,
+                   STORE_META, STORE_TABLE_COUNT };
+
+struct store;
+struct store_txn;
+
+MUST_CHECK int store_open(const char *folder, size_t map_bytes, bool read_only, struct store **ret, struct err *err);
+void store_close(struct store *s);
+MUST_CHECK int store_begin(struct store *s, bool write, struct store_txn **ret, struct err *err);
+MUST_CHECK int store_commit(struct store_txn *t, struct err *err); /* frees t, also on failure */
+void store_abort(struct store_txn *t);                              /* NULL is fine */
+/* Views are valid until the transaction ends or writes. ERR_NOT_FOUND, ERR_STORAGE. */
+MUST_CHECK int store_get(struct store_txn *t, enum store_table table, struct bytes key, struct bytes *ret_value);
+MUST_CHECK int store_put(struct store_txn *t, enum store_table table, struct bytes key, struct bytes value, bool only_new,
+                         struct err *err); /* only_new: ERR_INTEGRITY when the key exists */
+MUST_CHECK int store_delete(struct store_txn *t, enum store_table table, struct bytes key);
+/* In key order from `from` (inclusive); visit returns false to stop. */
+MUST_CHECK int store_scan(struct store_txn *t, enum store_table table, struct bytes from,
+                          bool (*visit)(void *arg, struct bytes key, struct bytes value), void *arg);
+MUST_CHECK int store_last(struct store_txn *t, enum store_table table, struct bytes *ret_key, struct bytes *ret_value);
+MUST_CHECK int store_count(struct store_txn *t, enum store_table table, uint64_t *ret);
+
+#endif
