@@ -52,8 +52,9 @@ int err_wrap(struct err *err, int code, const char *format, ...)
     err->code = code;
     size_t n = strlen(head);
     memcpy(err->text, head, n);
-    if (n + 2 < sizeof(err->text))
-        (void)snprintf(err->text + n, sizeof(err->text) - n, ": %s", old);
+    size_t room = sizeof(err->text) - n; /* the oldest words are cut when it is too little */
+    if (room > 3)
+        (void)snprintf(err->text + n, room, ": %.*s", (int)(room - 3), old);
     else
         err->text[n] = '\0';
     return code;
