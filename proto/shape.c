@@ -8,6 +8,7 @@
 #define HASH_MAX 32
 #define NONCE_MAX 32
 #define WORD_MAX 64  /* names, types, roles */
+#define FACTOR_MAX 80
 #define POINT_MAX 65 /* uncompressed P-256 */
 #define ID_MAX 32    /* envelope, walk and denial ids */
 #define KEY_MAX 128  /* a public key: raw, point or SPKI */
@@ -50,7 +51,7 @@ DEFINE(document_version, S(document_version, type, WORD_MAX), S(document_version
        U(document_version, version), B(document_version, hash, HASH_MAX))
 DEFINE(note, B(note, text, NOTE_MAX))
 DEFINE(link, B(link, body, BODY_MAX), B(link, entry, ENTRY_MAX), B(link, receipt, RECEIPT_MAX))
-DEFINE(factor, S(factor, name, WORD_MAX))
+DEFINE(factor, S(factor, name, FACTOR_MAX))
 DEFINE(evidence, S(evidence, format, WORD_MAX), B(evidence, data, EVIDENCE_MAX))
 DEFINE(begin, S(begin, network, WORD_MAX), S(begin, node, WORD_MAX), B(begin, chain, CHAIN_MAX), U(begin, stage),
        U(begin, slot), B(begin, session_key, POINT_MAX), B(begin, client_nonce, NONCE_MAX), L(begin, links, link, 240),
@@ -85,7 +86,7 @@ DEFINE(status, S(status, network, WORD_MAX), S(status, node, WORD_MAX), S(status
        S(status, version, WORD_MAX), U(status, uptime_ms), S(status, token, WORD_MAX), U(status, tree_size),
        B(status, root_hash, HASH_MAX), L(status, documents, document_version, 2048), L(status, counters, counter, 256))
 DEFINE(explain_get, B(explain_get, denial_id, ID_MAX))
-DEFINE(factor_result, S(factor_result, name, WORD_MAX), U(factor_result, met), S(factor_result, expected, DETAIL_MAX),
+DEFINE(factor_result, S(factor_result, name, FACTOR_MAX), U(factor_result, met), S(factor_result, expected, DETAIL_MAX),
        S(factor_result, actual, DETAIL_MAX))
 DEFINE(explain, B(explain, denial_id, ID_MAX), U(explain, time_ms), U(explain, code), S(explain, device, DETAIL_MAX),
        S(explain, address, DETAIL_MAX), T(explain, text), U(explain, stage), U(explain, slot), U(explain, entry_index),
@@ -101,6 +102,8 @@ DEFINE(token_release, U(token_release, id), B(token_release, owner, KEY_MAX), S(
        B(token_release, client_key_hash, HASH_MAX), B(token_release, client_nonce, NONCE_MAX),
        B(token_release, chain, CHAIN_MAX), B(token_release, prevhash, HASH_MAX), B(token_release, link_hash, HASH_MAX),
        L(token_release, previous, token_peer, 16), L(token_release, next, token_peer, 16), U(token_release, tag_profile))
+DEFINE(grant_record, B(grant_record, prevhash, HASH_MAX), U(grant_record, entry_index), U(grant_record, not_after_ms),
+       U(grant_record, reissues), B(grant_record, link_body, BODY_MAX), B(grant_record, answer, ANSWER_MAX))
 DEFINE(token_answer, U(token_answer, id), B(token_answer, answer, ANSWER_MAX))
 DEFINE(token_sign, U(token_sign, id), U(token_sign, size), B(token_sign, root, HASH_MAX))
 DEFINE(token_signature, U(token_signature, id), B(token_signature, signature, SIGNATURE_MAX))
