@@ -159,6 +159,7 @@ struct document {
         struct chain chain;
     };
     size_t refs; /* document_ref, document_unref; one thread at a time */
+    struct document_block *memory; /* owned: everything that the fields above point to */
 };
 
 /* The keys that judge a document. */

@@ -1,0 +1,652 @@
+/* yaml: the event pre-scan, libcyaml behind it, whole files, and the strict converters. */
+#include "common/base/yaml.h"
+#include "common/base/clock.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yaml.h>
+
+/* ---- the walk over libyaml's events; every check of the pre-scan happens here */
+
+#define PATH_MAX_LEN 256
+
+struct level {
+    bool mapping, key_next;
+    size_t index;     /* of the current entry of a sequence */
+    size_t key_count; /* keys[key_count - 1] is the current one */
+    size_t line;      /* of the current key or entry */
+    char keys[YAML_KEYS_MAX][YAML_KEYS_MAX + 1];
+};
+
+struct walk {
+    size_t depth, nodes;
+    struct level level[YAML_DEPTH_MAX + 1]; /* level[1] is the top mapping */
+};
+
+/* Called for every value; scalar is NULL for mappings and sequences. True ends the walk. */
+typedef bool (*walk_visit)(void *arg, const struct walk *w, const char *scalar);
+
+static bool is_printable(uint8_t c)
+{
+    return c >= 0x20 && c <= 0x7e;
+}
+
+static int check_bytes(struct bytes text, struct err *err)
+{
+    size_t line = 1;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.p[i] == '\n')
+            line++;
+        else if (!is_printable(text.p[i]))
+            return err_set(err, ERR_FORMAT,
+                           "line %zu: byte 0x%02x is not printable ASCII; write plain text without tabs", line,
+                           text.p[i]);
+    }
+    return 0;
+}
+
+/* "nodes[3].kem" for the value that the walk has just met */
+static void walk_path(const struct walk *w, char ret[PATH_MAX_LEN])
+{
+    size_t n = 0;
+    ret[0] = '\0';
+    for (size_t d = 1; d <= w->depth && n < PATH_MAX_LEN; d++) {
+        const struct level *l = &w->level[d];
+        int more;
+        if (!l->mapping)
+            more = snprintf(ret + n, PATH_MAX_LEN - n, "[%zu]", l->index);
+        else if (l->key_count > 0)
+            more = snprintf(ret + n, PATH_MAX_LEN - n, "%s%s", d > 1 ? "." : "", l->keys[l->key_count - 1]);
+        else
+            break;
+        n += more > 0 ? (size_t)more : 0;
+    }
+}
+
+static int walk_key(struct level *l, const yaml_event_t *e, size_t line, struct err *err)
+{
+    if (e->type != YAML_SCALAR_EVENT || e->data.scalar.length == 0)
+        return err_set(err, ERR_FORMAT, "line %zu: a key must be a plain word", line);
+    if (e->data.scalar.length > YAML_KEYS_MAX || l->key_count == YAML_KEYS_MAX)
+        return err_set(err, ERR_TOO_LONG, "line %zu: a key of more than %d bytes, or more than %d keys", line,
+                       YAML_KEYS_MAX, YAML_KEYS_MAX);
+    const char *key = (const char *)e->data.scalar.value;
+    for (size_t i = 0; i < l->key_count; i++)
+        if (strcmp(l->keys[i], key) == 0)
+            return err_set(err, ERR_FORMAT, "line %zu: %s: this key stands here twice; keep one", line, key);
+    memcpy(l->keys[l->key_count], key, e->data.scalar.length + 1);
+    l->key_count++;
+    l->line = line;
+    l->key_next = false;
+    return 0;
+}
+
+/* A value begins: where does it stand? */
+static void walk_place(struct walk *w, size_t line)
+{
+    struct level *l = &w->level[w->depth];
+    if (w->depth == 0)
+        return;
+    if (l->mapping)
+        l->key_next = true;
+    else {
+        l->index++;
+        l->line = line;
+    }
+}
+
+static int walk_push(struct walk *w, bool mapping, size_t line, struct err *err)
+{
+    if (w->depth == YAML_DEPTH_MAX)
+        return err_set(err, ERR_TOO_LONG, "line %zu: nested deeper than %d levels", line, YAML_DEPTH_MAX);
+    struct level *l = &w->level[++w->depth];
+    l->mapping = l->key_next = mapping;
+    l->index = SIZE_MAX; /* the first entry makes it 0 */
+    l->key_count = 0;
+    l->line = line;
+    return 0;
+}
+
+static int check_scalar(const yaml_event_t *e, size_t line, struct err *err)
+{
+    yaml_scalar_style_t style = e->data.scalar.style;
+    if (style == YAML_LITERAL_SCALAR_STYLE || style == YAML_FOLDED_SCALAR_STYLE)
+        return err_set(err, ERR_FORMAT, "line %zu: block text (| or >) is not used here; write the value on one line",
+                       line);
+    for (size_t i = 0; i < e->data.scalar.length; i++)
+        if (!is_printable(e->data.scalar.value[i]))
+            return err_set(err, ERR_FORMAT, "line %zu: an escape stands for a byte that is not printable ASCII", line);
+    return 0;
+}
+
+static int check_marks(const yaml_event_t *e, size_t line, struct err *err)
+{
+    bool anchor = false, tag = false;
+    switch (e->type) {
+    case YAML_ALIAS_EVENT:
+        anchor = true;
+        break;
+    case YAML_SCALAR_EVENT:
+        anchor = e->data.scalar.anchor != NULL;
+        tag = e->data.scalar.tag != NULL;
+        break;
+    case YAML_SEQUENCE_START_EVENT:
+        anchor = e->data.sequence_start.anchor != NULL;
+        tag = e->data.sequence_start.tag != NULL;
+        break;
+    case YAML_MAPPING_START_EVENT:
+        anchor = e->data.mapping_start.anchor != NULL;
+        tag = e->data.mapping_start.tag != NULL;
+        break;
+    default:
+        break;
+    }
+    if (anchor)
+        return err_set(err, ERR_FORMAT, "line %zu: anchors (&) and aliases (*) are refused; write the value out", line);
+    if (tag)
+        return err_set(err, ERR_FORMAT, "line %zu: tags (!) are refused; quote the value if it begins with '!'", line);
+    return 0;
+}
+
+static int check_document(const yaml_event_t *e, size_t line, size_t *documents, struct err *err)
+{
+    bool implicit =
+        e->type == YAML_DOCUMENT_START_EVENT ? e->data.document_start.implicit : e->data.document_end.implicit;
+    if (e->type == YAML_DOCUMENT_START_EVENT && ++*documents > 1)
+        return err_set(err, ERR_FORMAT, "line %zu: a second document begins here; one text holds one", line);
+    if (!implicit)
+        return err_set(err, ERR_FORMAT, "line %zu: document markers (---, ...) and directives (%%) are refused", line);
+    return 0;
+}
+
+/* One event; *ret_value says that a value stands at the walk's place. */
+static int walk_event(struct walk *w, const yaml_event_t *e, size_t *documents, bool *ret_value, struct err *err)
+{
+    size_t line = e->start_mark.line + 1;
+    *ret_value = false;
+    TRY(check_marks(e, line, err));
+    switch (e->type) {
+    case YAML_DOCUMENT_START_EVENT:
+    case YAML_DOCUMENT_END_EVENT:
+        return check_document(e, line, documents, err);
+    case YAML_SCALAR_EVENT:
+        TRY(check_scalar(e, line, err));
+        break;
+    case YAML_SEQUENCE_START_EVENT:
+    case YAML_MAPPING_START_EVENT:
+        break;
+    case YAML_SEQUENCE_END_EVENT:
+    case YAML_MAPPING_END_EVENT:
+        w->depth--;
+        return 0;
+    default:
+        return 0;
+    }
+    if (++w->nodes > YAML_NODES_MAX)
+        return err_set(err, ERR_TOO_LONG, "line %zu: more than %d values", line, YAML_NODES_MAX);
+    if (w->depth == 0 && e->type != YAML_MAPPING_START_EVENT)
+        return err_set(err, ERR_FORMAT, "line %zu: the text must be a list of \"key: value\" lines", line);
+    struct level *l = &w->level[w->depth];
+    if (w->depth > 0 && l->mapping && l->key_next)
+        return walk_key(l, e, line, err);
+    walk_place(w, line);
+    *ret_value = true;
+    return 0;
+}
+
+static int walk_step(struct walk *w, yaml_parser_t *parser, size_t *documents, walk_visit visit, void *arg,
+                     bool *ret_end, struct err *err)
+{
+    yaml_event_t e;
+    if (!yaml_parser_parse(parser, &e))
+        return err_set(err, ERR_FORMAT, "line %zu: not YAML: %s", parser->problem_mark.line + 1,
+                       parser->problem != NULL ? parser->problem : "cannot be read");
+    bool value;
+    int rc = walk_event(w, &e, documents, &value, err);
+    bool open = e.type == YAML_SEQUENCE_START_EVENT || e.type == YAML_MAPPING_START_EVENT;
+    if (rc == 0 && value && visit != NULL && w->depth > 0)
+        *ret_end = visit(arg, w, open ? NULL : (const char *)e.data.scalar.value);
+    if (rc == 0 && value && open)
+        rc = walk_push(w, e.type == YAML_MAPPING_START_EVENT, e.start_mark.line + 1, err);
+    if (e.type == YAML_STREAM_END_EVENT)
+        *ret_end = true;
+    yaml_event_delete(&e);
+    return rc;
+}
+
+static int walk_text(struct bytes text, walk_visit visit, void *arg, struct err *err)
+{
+    TRY(check_bytes(text, err));
+    struct walk *w = malloc(sizeof(*w));
+    yaml_parser_t parser;
+    if (w == NULL || !yaml_parser_initialize(&parser)) {
+        free(w);
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    w->depth = w->nodes = 0;
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, text.p != NULL ? text.p : (const uint8_t *)"", text.len);
+    size_t documents = 0;
+    bool end = false;
+    int rc = 0;
+    while (rc == 0 && !end)
+        rc = walk_step(w, &parser, &documents, visit, arg, &end, err);
+    if (rc == 0 && documents == 0)
+        rc = err_set(err, ERR_FORMAT, "line 1: the text is empty");
+    yaml_parser_delete(&parser);
+    free(w);
+    return rc;
+}
+
+/* ---- lines of fields, claims */
+
+struct find {
+    const char *field;
+    size_t best_len;
+    size_t line;
+};
+
+static bool on_find(void *arg, const struct walk *w, const char *scalar)
+{
+    struct find *f = arg;
+    (void)scalar;
+    char path[PATH_MAX_LEN];
+    walk_path(w, path);
+    size_t n = strlen(path);
+    if (n <= f->best_len || strncmp(path, f->field, n) != 0)
+        return false;
+    char next = f->field[n];
+    if (next != '\0' && next != '.' && next != '[')
+        return false;
+    f->best_len = n;
+    f->line = w->level[w->depth].line;
+    return next == '\0';
+}
+
+unsigned yaml_line(struct bytes text, const char *field)
+{
+    struct find f = {.field = field, .line = 1};
+    if (walk_text(text, on_find, &f, NULL) != 0)
+        return 0;
+    return (unsigned)f.line;
+}
+
+struct claims {
+    const struct yaml_claim *claims;
+    size_t count, found;
+    const char *too_long;
+};
+
+static bool on_claim(void *arg, const struct walk *w, const char *scalar)
+{
+    struct claims *c = arg;
+    if (w->depth != 1 || scalar == NULL)
+        return false;
+    const struct level *l = &w->level[1];
+    for (size_t i = 0; i < c->count; i++) {
+        const struct yaml_claim *claim = &c->claims[i];
+        if (strcmp(claim->key, l->keys[l->key_count - 1]) != 0)
+            continue;
+        c->found++;
+        if (strlen(scalar) >= claim->size)
+            c->too_long = claim->key;
+        else
+            memcpy(claim->ret, scalar, strlen(scalar) + 1);
+    }
+    return c->found == c->count || c->too_long != NULL;
+}
+
+int yaml_claims(struct bytes text, const struct yaml_claim *claims, size_t count, struct err *err)
+{
+    for (size_t i = 0; i < count; i++)
+        claims[i].ret[0] = '\0';
+    struct claims c = {.claims = claims, .count = count};
+    TRY(walk_text(text, on_claim, &c, err));
+    if (c.too_long != NULL)
+        return err_set(err, ERR_FORMAT, "line %u: %s: too long", yaml_line(text, c.too_long), c.too_long);
+    return 0;
+}
+
+/* ---- libcyaml: its backtrace becomes a field */
+
+#define TRACE_MAX (2 * YAML_DEPTH_MAX + 2)
+
+struct step {
+    bool entry;
+    unsigned index;
+    char key[YAML_KEYS_MAX + 1];
+};
+
+struct trace {
+    char message[200];           /* the first error line */
+    struct step step[TRACE_MAX]; /* innermost first */
+    size_t count;
+};
+
+static void on_cyaml_log(cyaml_log_t level, void *ctx, const char *format, va_list args)
+{
+    struct trace *t = ctx;
+    char line[256];
+    (void)level;
+    (void)vsnprintf(line, sizeof(line), format, args);
+    line[strcspn(line, "\n")] = '\0';
+    struct step s = {0};
+    if (t->message[0] == '\0')
+        (void)snprintf(t->message, sizeof(t->message), "%.199s", line);
+    else if (t->count == TRACE_MAX)
+        return;
+    else if (sscanf(line, "  in mapping field '%64[^']'", s.key) == 1)
+        t->step[t->count++] = s;
+    else if (sscanf(line, "  in sequence entry '%u'", &s.index) == 1) {
+        s.entry = true;
+        t->step[t->count++] = s;
+    } else if (strncmp(line, "  in mapping (", 14) == 0)
+        t->step[t->count++] = s; /* a mapping before its first key */
+}
+
+/* Outermost first; cyaml counts entries from 1. `own` is false when the innermost key only tells the mapping. */
+static void trace_path(const struct trace *t, bool own, char ret[PATH_MAX_LEN])
+{
+    size_t n = 0;
+    ret[0] = '\0';
+    for (size_t i = t->count; i-- > 0;) {
+        const struct step *s = &t->step[i];
+        int more = 0;
+        if (s->entry && s->index > 0)
+            more = snprintf(ret + n, PATH_MAX_LEN - n, "[%u]", s->index - 1);
+        else if (!s->entry && s->key[0] != '\0' && (own || i > 0))
+            more = snprintf(ret + n, PATH_MAX_LEN - n, "%s%s", n > 0 ? "." : "", s->key);
+        if (more < 0 || (size_t)more >= PATH_MAX_LEN - n)
+            return;
+        n += (size_t)more;
+    }
+}
+
+static const struct {
+    const char *cyaml, *ours;
+    bool names_key; /* the message ends with the key, which belongs to the path */
+    bool sequence;  /* about the whole sequence: the innermost entry does not belong to the path */
+} trace_rows[] = {
+    {"Load: Unexpected key: ", "unknown key; see the manual for the keys that may stand here", true, false},
+    {"Load: Missing required mapping field: ", "missing; add this key", true, false},
+    {"Load: Mapping field already seen: ", "this key stands here twice; keep one", true, false},
+    {"Load: Insufficient entries ", "too few entries", false, true},
+    {"Load: Excessive entries ", "too many entries", false, true},
+    {"Load: STRING length < ", "empty, or shorter than it must be", false, false},
+    {"Load: STRING length > ", "too long", false, false},
+    {"Load: Invalid ENUM value: ", "not one of the words that may stand here", false, false},
+    {"Load: Expecting MAPPING", "must be a mapping (key: value)", false, false},
+    {"Load: Expecting SEQUENCE", "must be a list", false, false},
+    {"Load: Expecting STRING", "must be one value", false, false},
+    {"Load: Expecting ENUM", "must be one word", false, false},
+};
+
+static int cyaml_fail(struct trace *t, cyaml_err_t code, struct bytes text, const char *source, struct err *err)
+{
+    char path[PATH_MAX_LEN], field[2 * PATH_MAX_LEN];
+    if (code == CYAML_ERR_OOM)
+        return err_set(err, ERR_NOMEM, "%s: out of memory", source);
+    for (size_t i = 0; i < sizeof(trace_rows) / sizeof(trace_rows[0]); i++) {
+        size_t n = strlen(trace_rows[i].cyaml);
+        if (strncmp(t->message, trace_rows[i].cyaml, n) != 0)
+            continue;
+        if (trace_rows[i].sequence && t->count > 0 && t->step[0].entry)
+            t->step[0].index = 0;
+        trace_path(t, !trace_rows[i].names_key, path);
+        const char *key = trace_rows[i].names_key ? t->message + n : "";
+        (void)snprintf(field, sizeof(field), "%s%s%s", path, path[0] != '\0' && key[0] != '\0' ? "." : "", key);
+        return err_set(err, ERR_FORMAT, "%s: line %u: %s: %s", source, yaml_line(text, field), field,
+                       trace_rows[i].ours);
+    }
+    trace_path(t, true, path);
+    return err_set(err, ERR_FORMAT, "%s: line %u: %s: %s", source, yaml_line(text, path), path,
+                   t->message[0] != '\0' ? t->message : cyaml_strerror(code));
+}
+
+static cyaml_config_t cyaml_setup(struct trace *t)
+{
+    return (cyaml_config_t){
+        .log_fn = t != NULL ? on_cyaml_log : NULL,
+        .log_ctx = t,
+        .mem_fn = cyaml_mem,
+        .log_level = CYAML_LOG_ERROR,
+        .flags = CYAML_CFG_NO_ALIAS,
+    };
+}
+
+int yaml_load(struct bytes text, const char *source, const cyaml_schema_value_t *schema, void **ret_data,
+              struct err *err)
+{
+    struct err inner = {0};
+    int rc = walk_text(text, NULL, NULL, &inner);
+    if (rc != 0)
+        return err_set(err, rc, "%s: %s", source, inner.text);
+    struct trace t = {0};
+    cyaml_config_t config = cyaml_setup(&t);
+    cyaml_data_t *data = NULL;
+    cyaml_err_t code = cyaml_load_data(text.p, text.len, &config, schema, &data, NULL);
+    if (code != CYAML_OK)
+        return cyaml_fail(&t, code, text, source, err);
+    if (data == NULL)
+        return err_set(err, ERR_FORMAT, "%s: line 1: the text is empty", source);
+    *ret_data = data;
+    return 0;
+}
+
+void yaml_free(const cyaml_schema_value_t *schema, void *data)
+{
+    cyaml_config_t config = cyaml_setup(NULL);
+    if (data != NULL)
+        (void)cyaml_free(&config, schema, data, 0);
+}
+
+/* ---- whole files */
+
+static int read_all(int fd, const char *path, size_t max, struct buf *b, struct err *err)
+{
+    uint8_t chunk[16384];
+    for (;;) {
+        ssize_t n = read(fd, chunk, sizeof(chunk));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_set(err, ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+        if (n == 0)
+            return 0;
+        buf_put(b, BYTES(chunk, (size_t)n));
+        if (!buf_ok(b))
+            return err_set(err, ERR_TOO_LONG, "%s: longer than %zu bytes", path, max);
+    }
+}
+
+int file_read(const char *path, size_t max, struct buf *ret_buf, struct err *err)
+{
+    buf_init(ret_buf, max);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, ERR_NOT_FOUND, "%s: no such file; check the path", path);
+    if (fd < 0)
+        return err_set(err, ERR_IO, "%s: cannot be opened: %s; check its mode and owner", path, strerror(errno));
+    int rc = read_all(fd, path, max, ret_buf, err);
+    (void)close(fd);
+    if (rc != 0)
+        buf_done(ret_buf);
+    return rc;
+}
+
+static bool write_all(int fd, struct bytes data)
+{
+    while (data.len > 0) {
+        ssize_t n = write(fd, data.p, data.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        data = BYTES(data.p + n, data.len - (size_t)n);
+    }
+    return true;
+}
+
+static bool sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[4096];
+    if (slash == NULL)
+        (void)snprintf(folder, sizeof(folder), ".");
+    else
+        (void)snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool ok = fsync(fd) == 0;
+    (void)close(fd);
+    return ok;
+}
+
+int file_write(const char *path, struct bytes data, unsigned mode, struct err *err)
+{
+    char temporary[4096];
+    int n = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
+    if (n < 0 || (size_t)n >= sizeof(temporary))
+        return err_set(err, ERR_TOO_LONG, "%s: the path is too long", path);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, ERR_IO, "%s: cannot be created: %s; check the folder", temporary, strerror(errno));
+    bool ok = fchmod(fd, (mode_t)mode) == 0 && write_all(fd, data) && fsync(fd) == 0;
+    int saved = errno;
+    if (close(fd) != 0 && ok) {
+        ok = false;
+        saved = errno;
+    }
+    if (ok && rename(temporary, path) != 0) {
+        ok = false;
+        saved = errno;
+    }
+    if (!ok) {
+        (void)unlink(temporary);
+        return err_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(saved));
+    }
+    if (!sync_folder(path))
+        return err_set(err, ERR_IO, "%s: its folder cannot be synced: %s", path, strerror(errno));
+    return 0;
+}
+
+/* ---- strict converters */
+
+static int missing(const char *field, struct err *err)
+{
+    return err_set(err, ERR_FORMAT, "%s: missing; add this key", field);
+}
+
+static bool decimal(const char *text, uint64_t *ret)
+{
+    size_t len = strlen(text);
+    if (len == 0 || len > 20 || (text[0] == '0' && len > 1))
+        return false;
+    uint64_t v = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        uint64_t digit = (uint64_t)(text[i] - '0');
+        if (v > (UINT64_MAX - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    *ret = v;
+    return true;
+}
+
+int text_u64(const char *text, const char *field, uint64_t min, uint64_t max, uint64_t *ret, struct err *err)
+{
+    uint64_t v;
+    if (text == NULL)
+        return missing(field, err);
+    if (!decimal(text, &v))
+        return err_set(err, ERR_FORMAT, "%s: '%.40s' is not a decimal number", field, text);
+    if (v < min || v > max)
+        return err_set(err, ERR_FORMAT, "%s: %s is not between %llu and %llu", field, text, (unsigned long long)min,
+                       (unsigned long long)max);
+    *ret = v;
+    return 0;
+}
+
+int text_hex(const char *text, const char *field, uint8_t *ret, size_t len, struct err *err)
+{
+    if (text == NULL)
+        return missing(field, err);
+    if (hex_decode(bytes_str(text), ret, len) != 0)
+        return err_set(err, ERR_FORMAT, "%s: must be %zu bytes as lower-case hex", field, len);
+    return 0;
+}
+
+int text_base64(const char *text, const char *field, size_t max, struct buf *ret, struct err *err)
+{
+    buf_init(ret, max);
+    if (text == NULL)
+        return missing(field, err);
+    size_t room = strlen(text) / 4 * 3 + 3, len = 0;
+    uint8_t *raw = malloc(room);
+    if (raw == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    int rc = base64_decode(bytes_str(text), raw, room, &len);
+    if (rc == 0) {
+        buf_put(ret, BYTES(raw, len));
+        rc = buf_ok(ret) ? 0 : ERR_TOO_LONG;
+    }
+    free(raw);
+    if (rc == 0)
+        return 0;
+    buf_done(ret);
+    if (rc == ERR_TOO_LONG)
+        return err_set(err, ERR_FORMAT, "%s: more than %zu bytes", field, max);
+    return err_set(err, ERR_FORMAT, "%s: not base64 (padded, without spaces)", field);
+}
+
+int text_base64_exact(const char *text, const char *field, uint8_t *ret, size_t len, struct err *err)
+{
+    struct buf raw;
+    TRY(text_base64(text, field, strlen(text != NULL ? text : "") + 4, &raw, err));
+    int rc = 0;
+    if (raw.len == len && len > 0)
+        memcpy(ret, raw.p, len);
+    else
+        rc = err_set(err, ERR_FORMAT, "%s: holds %zu bytes, must be %zu", field, raw.len, len);
+    buf_done(&raw);
+    return rc;
+}
+
+int text_time(const char *text, const char *field, uint64_t *ret_ms, struct err *err)
+{
+    if (text == NULL)
+        return missing(field, err);
+    if (clock_parse(text, ret_ms) != 0)
+        return err_set(err, ERR_FORMAT, "%s: '%.40s' is not a time like 2026-11-24T19:00:00Z", field, text);
+    return 0;
+}
+
+bool name_ok(struct bytes name)
+{
+    if (name.len == 0 || name.len > NAME_MAX_LEN)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t c = name.p[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        if (!word && (i == 0 || (c != '.' && c != '_' && c != '-')))
+            return false;
+    }
+    return true;
+}
+
+int text_name(const char *text, const char *field, struct err *err)
+{
+    if (text == NULL)
+        return missing(field, err);
+    if (!name_ok(bytes_str(text)))
+        return err_set(err, ERR_FORMAT, "%s: '%.70s' is not a name: 1 to %d of a-z 0-9 . _ -, first a letter or digit",
+                       field, text, NAME_MAX_LEN);
+    return 0;
+}
