@@ -19,7 +19,8 @@
  * text reads "SOURCE: line N: FIELD: what is wrong", fields are spelled "nodes[3].kem" and count from 0. */
 MUST_CHECK int yaml_load(struct bytes text, const char *source, const cyaml_schema_value_t *schema, void **ret_data,
                          struct err *err);
-void yaml_free(const cyaml_schema_value_t *schema, void *data);
+void yaml_release(const cyaml_schema_value_t *schema, void *data);
+#define yaml_free yaml_release /* libyaml exports a symbol yaml_free, which ours must not replace */
 
 /* The line (from 1) where a field stands, or its nearest parent; 0 when the text does not parse. For error texts. */
 unsigned yaml_line(struct bytes text, const char *field);
