@@ -32,9 +32,11 @@ static int pack_behind(const struct message *m, size_t header_len, struct buf *o
 {
     static const uint8_t zero[FRAME_HEADER];
     size_t start = out->len;
+    if (!buf_ok(out) || header_len > out->max - out->len)
+        return err_set(err, ERR_TOO_LONG, "%s: does not fit into the buffer", message_name(m->type));
     buf_put(out, BYTES(zero, header_len));
     if (!buf_ok(out))
-        return err_set(err, ERR_TOO_LONG, "%s: does not fit into the buffer", message_name(m->type));
+        return err_set(err, ERR_NOMEM, "%s: out of memory", message_name(m->type));
     int rc = message_pack(m, out, err);
     if (rc != 0) {
         out->len = start;
