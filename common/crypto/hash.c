@@ -36,6 +36,18 @@ void sha256(struct bytes data, uint8_t ret[HASH_LEN])
     digest(&md256, data, ret);
 }
 
+void sha256_prefixed(uint8_t prefix, struct bytes data, uint8_t ret[HASH_LEN])
+{
+    int once = pthread_once(&fetched, fetch);
+    assert(once == 0);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    assert(ctx != NULL);
+    bool good = EVP_DigestInit_ex2(ctx, md256, NULL) == 1 && EVP_DigestUpdate(ctx, &prefix, 1) == 1 &&
+                EVP_DigestUpdate(ctx, data.p, data.len) == 1 && EVP_DigestFinal_ex(ctx, ret, NULL) == 1;
+    assert(good);
+    EVP_MD_CTX_free(ctx);
+}
+
 /* The bytes to hash, from the label on: the count of fields is written at `count_at` when it is known. */
 struct th {
     size_t len, cap, count_at;

@@ -12,6 +12,8 @@
 #define HASH512_LEN 64
 
 void sha256(struct bytes data, uint8_t ret[HASH_LEN]);
+/* SHA-256(u8 prefix ‖ data): RFC 6962's domain separation, for merkle only */
+void sha256_prefixed(uint8_t prefix, struct bytes data, uint8_t ret[HASH_LEN]);
 
 /* th: collects fields, then hashes. At most 255 fields; each < 2^32 bytes. Label is a C literal. */
 struct th; /* opaque, heap; th_finish frees */
