@@ -16,6 +16,9 @@ struct sealed_share {
 /* salt and r are fresh. */
 MUST_CHECK int share_seal(const struct share_fields *f, const uint8_t seal_point[EC_POINT_LEN], const struct secret *share,
                           struct sealed_share *ret);
+/* The same with a given salt and r: for vectors only, since r must never serve twice. */
+MUST_CHECK int share_seal_with(const struct share_fields *f, const uint8_t seal_point[EC_POINT_LEN], const struct secret *share,
+                               const uint8_t salt[SALT_LEN], const struct ec_key *r, struct sealed_share *ret);
 
 /* The answer of a node as the workload gets it. Wire form: proto TokenAnswer's share and tags (message.h msg_answer). */
 /* KEK = derive(e, kem, ctx_session). */
