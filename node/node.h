@@ -36,6 +36,13 @@ struct node_keys {
 struct visit;
 struct denials;
 
+#define NODE_UNWRITTEN_MAX 256u
+struct node_papers {                                /* papers.c's */
+    struct document *unwritten[NODE_UNWRITTEN_MAX]; /* accepted, not yet given to the log */
+    size_t unwritten_count;
+    bool trust_changed;
+};
+
 struct node {
     const struct node_config *config;
     struct clock clock;
@@ -48,7 +55,8 @@ struct node {
     struct node_log *log;             /* role hsm; else NULL */
     struct node_keys keys;
     struct denials *denials;
-    struct visit *visits;             /* all that are under way, linked by visit.c: twins are found here */
+    struct node_papers papers;
+    struct visit *visits; /* all that are under way, linked by visit.c: twins are found here */
     uint64_t started_ms;
     struct node_counters counters;
     bool draining;

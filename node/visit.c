@@ -236,6 +236,18 @@ static int check_halts(struct visit *v)
     return 0;
 }
 
+/* Doors open to devices: a certificate under a device CA of the root in force, not under a node's identity. */
+static int check_device_ca(struct visit *v)
+{
+    for (size_t i = 0; i < v->root->root.device_ca_count; i++) {
+        uint8_t hash[HASH_LEN];
+        sha256(BYTES(v->root->root.device_cas[i].der, v->root->root.device_cas[i].len), hash);
+        if (memcmp(hash, v->peer.issuer_hash, HASH_LEN) == 0)
+            return 0;
+    }
+    return err_set(&v->err, ERR_DEVICE, "the certificate was not issued by a device CA of the root document");
+}
+
 /* Stage and slot must be mine in chain, policy and envelope alike. */
 static int find_place(struct visit *v)
 {
@@ -429,6 +441,7 @@ static int judge_begin(struct visit *v, struct wants *w)
         return 0;
     TRY(check_policy_current(v));
     TRY(check_halts(v));
+    TRY(check_device_ca(v));
     TRY(find_place(v));
     TRY(check_session_key(v));
     return make_sid(v);

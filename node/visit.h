@@ -20,6 +20,7 @@ struct visit;
 
 struct visit_peer {                                  /* what TLS and TCP say about the other end */
     uint8_t leaf_hash[HASH_LEN], key_hash[HASH_LEN]; /* the device's certificate and its key */
+    uint8_t issuer_hash[HASH_LEN];                   /* SHA-256 of the certificate it chains to */
     uint8_t own_key_hash[HASH_LEN];                  /* SPKI of the leaf we showed on this connection */
     uint64_t not_after_ms;
     uint8_t address[16];
