@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define LEAVES_MAX (UINT64_C(1) << MERKLE_PROOF_MAX) /* larger trees would have longer proofs */
+#define LEAVES_MAX (UINT64_C(1) << (MERKLE_PROOF_MAX - 1)) /* larger trees could have longer proofs */
 
 void merkle_leaf(struct bytes entry, uint8_t ret[HASH_LEN])
 {

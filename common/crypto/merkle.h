@@ -25,11 +25,13 @@ void merkle_range_root(const struct merkle_range *r, uint8_t ret[HASH_LEN]); /* 
 
 /* Reads stored full nodes; 0 or an error. */
 typedef int (*merkle_read)(void *arg, unsigned level, uint64_t index, uint8_t ret[HASH_LEN]);
-/* Proofs are arrays of hashes, nearest the leaf first. ERR_PROOF for index >= size or old > size. */
+/* Proofs are arrays of hashes, nearest the leaf first. ERR_PROOF for index >= size, old > size and sizes
+ * above 2^62. An old size of 0 and equal sizes have an empty proof. */
 MUST_CHECK int merkle_inclusion(uint64_t index, uint64_t size, merkle_read read, void *arg,
                                 uint8_t ret_proof[MERKLE_PROOF_MAX][HASH_LEN], unsigned *ret_count);
 MUST_CHECK int merkle_consistency(uint64_t old_size, uint64_t size, merkle_read read, void *arg,
                                   uint8_t ret_proof[MERKLE_PROOF_MAX][HASH_LEN], unsigned *ret_count);
+/* ERR_PROOF when it does not hold. Against an old size of 0, old_root must be the root of the empty tree. */
 MUST_CHECK int merkle_verify_inclusion(const uint8_t leaf[HASH_LEN], uint64_t index, uint64_t size,
                                        const uint8_t (*proof)[HASH_LEN], unsigned count, const uint8_t root[HASH_LEN]);
 MUST_CHECK int merkle_verify_consistency(uint64_t old_size, const uint8_t old_root[HASH_LEN], uint64_t size,
