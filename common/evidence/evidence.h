@@ -1,7 +1,7 @@
 /* evidence: bytes and trust anchors in, verified claims or a named error out; one file per format behind one table.
  *
- * Pure: no clock, no network, no files. Verified means: signatures and structure hold. Whether the claims are good enough is
- * the policy's business (node/appraise). */
+ * Pure: no clock, no network, no files. Verified means: signatures and structure hold. Whether the claims are good
+ * enough is the policy's business (node/appraise). */
 #ifndef ENFILADE_EVIDENCE_EVIDENCE_H
 #define ENFILADE_EVIDENCE_EVIDENCE_H
 
@@ -11,13 +11,13 @@
 #define EVIDENCE_PCR_COUNT 24
 
 struct claims {
-    const char *format;              /* the table's name, static */
-    uint8_t key_hash[HASH_LEN];      /* the attesting key: SHA-256 of TPMT_PUBLIC; compared with the inventory's ak */
-    uint8_t report_data[64];         /* what the evidence is bound to */
-    size_t report_data_len;          /* TPM: 32 = SHA-256(bind) */
-    uint32_t pcr_mask;               /* TPM: which of the SHA-256 bank the quote covers … */
+    const char *format;         /* the table's name, static */
+    uint8_t key_hash[HASH_LEN]; /* the attesting key: SHA-256 of TPMT_PUBLIC; compared with the inventory's ak */
+    uint8_t report_data[64];    /* what the evidence is bound to */
+    size_t report_data_len;     /* TPM: 32 = SHA-256(bind) */
+    uint32_t pcr_mask;          /* TPM: which of the SHA-256 bank the quote covers … */
     uint8_t pcr[EVIDENCE_PCR_COUNT][HASH_LEN]; /* … and their values: they hash to the quoted digest */
-    uint64_t clock, firmware;        /* TPM clockInfo and firmwareVersion */
+    uint64_t clock, firmware;                  /* TPM clockInfo and firmwareVersion */
     uint32_t reset_count, restart_count;
 };
 
