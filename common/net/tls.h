@@ -1,7 +1,11 @@
 /* tls: TLS 1.3, mutual, as bytes in and bytes out (memory BIOs); no sockets.
  *
  * No tickets, no 0-RTT, no renegotiation; X25519 or P-256; the peer sends one certificate, directly under an anchor.
- * A server trusts device CAs (workloads) and roster identities (nodes); a client trusts roster identities. */
+ * A server trusts device CAs (workloads) and roster identities (nodes); a client trusts roster identities. Anchors are
+ * self-signed; certificates are judged at the system's time. A peer is who its issuer is (tls_peer), never a name in its leaf.
+ *
+ * A client's handshake ends before the server has judged the client's certificate: a refusal comes with the first tls_read.
+ * Never take a client's tls_ready for acceptance. */
 #ifndef ENFILADE_NET_TLS_H
 #define ENFILADE_NET_TLS_H
 
@@ -30,7 +34,7 @@ MUST_CHECK int tls_feed(struct tls *t, struct bytes from_peer, struct err *err);
 bool tls_ready(const struct tls *t);                                            /* handshake done */
 MUST_CHECK int tls_read(struct tls *t, uint8_t *out, size_t out_len, size_t *ret_len, struct err *err); /* 0: nothing now */
 MUST_CHECK int tls_write(struct tls *t, struct bytes plain, struct err *err);
-struct bytes tls_outgoing(struct tls *t); /* pending ciphertext; tls_sent(n) drops its first n bytes */
+struct bytes tls_outgoing(struct tls *t); /* pending ciphertext, borrowed until the next call; tls_sent(n) drops its first n bytes */
 void tls_sent(struct tls *t, size_t n);
 void tls_close(struct tls *t); /* queues close_notify */
 
