@@ -188,7 +188,8 @@ int identity_spki(const void *pkey, struct buf *ret_der)
 {
     uint8_t *der = NULL;
     buf_init(ret_der, IDENTITY_CERT_MAX);
-    int rc = put_der(ret_der, i2d_PUBKEY(pkey, &der), der);
+    int len = i2d_PUBKEY(pkey, &der);
+    int rc = put_der(ret_der, len, der);
     OPENSSL_free(der);
     return rc;
 }
@@ -205,7 +206,8 @@ void identity_spki_hash(const void *pkey, uint8_t ret[HASH_LEN])
 static int cert_to_der(X509 *x, struct buf *ret_der)
 {
     uint8_t *der = NULL;
-    int rc = put_der(ret_der, i2d_X509(x, &der), der);
+    int len = i2d_X509(x, &der);
+    int rc = put_der(ret_der, len, der);
     OPENSSL_free(der);
     return rc;
 }
