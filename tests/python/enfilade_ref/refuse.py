@@ -29,7 +29,7 @@ def need(condition, code, text):
 @functools.lru_cache(maxsize=None)
 def error_table():
     """{name: (wire code, exit code name)} from the X-macro table."""
-    header = (SOURCE_ROOT / "common/base/err.h").read_text(encoding="ascii")
+    header = (SOURCE_ROOT / "common/base/err.h").read_text(encoding="utf-8")
     rows = re.findall(r"X\((\w+), (\d+), (?:NEVER|HERE|ELSEWHERE), (\w+),", header)
     need(len(rows) >= 40, "internal", "error table of err.h cannot be read")
     return {name.lower(): (int(wire), exit_name.lower()) for name, wire, exit_name in rows}
