@@ -1,8 +1,9 @@
 /* ask: the node's side of tokend: requests over a SEQPACKET socket, answers on the loop.
  *
- * Requests are idempotent; what a dead worker left unanswered is sent again. When tokend is away, requests fail with ERR_TOKEN
- * at once and ask reconnects by itself (100 ms … 2 s, jitter). At most ASK_PENDING_MAX are in flight, then ERR_BUSY.
- * done fires exactly once, on the loop, never from inside the call. Behind `struct token` so that a simulator can stand in. */
+ * Requests are idempotent; what a dead worker left unanswered is sent again. When tokend is away, requests fail with
+ * ERR_TOKEN at once and ask reconnects by itself (100 ms … 2 s, jitter). At most ASK_PENDING_MAX are in flight, then
+ * ERR_BUSY. done fires exactly once, on the loop, never from inside the call. Behind `struct token` so that a simulator
+ * can stand in. */
 #ifndef ENFILADE_NODE_TOKEN_ASK_H
 #define ENFILADE_NODE_TOKEN_ASK_H
 
@@ -18,7 +19,8 @@ typedef struct uv_loop_s uv_loop_t;
 typedef void (*token_done)(void *arg, const struct message *reply, const struct err *err);
 
 struct token { /* the table a node calls */
-    /* m: TOKEN_RELEASE, TOKEN_SIGN, TOKEN_PUBLIC_GET or TOKEN_LEAF, id is filled in; copied before return. deadline per request. */
+    /* m: TOKEN_RELEASE, TOKEN_SIGN, TOKEN_PUBLIC_GET or TOKEN_LEAF, id is filled in; copied before return. deadline per
+     * request. */
     MUST_CHECK int (*ask)(struct token *t, struct message *m, unsigned deadline_ms, token_done done, void *arg);
     const char *(*health)(const struct token *t); /* "ok", "absent", … */
     void *self;
