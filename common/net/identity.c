@@ -237,7 +237,8 @@ static bool add_key_usage(X509 *x, int bit)
     return ok;
 }
 
-/* RFC 5280 §4.2.1.2 (1): SHA-1 of the key's bits. A name to find keys by, not a protection. */
+/* RFC 5280 §4.2.1.2 (1): SHA-1 of the key's bits. A name to find keys by, not a protection. Leaves have one too:
+ * without it OpenSSL takes a leaf that bears its issuer's name for a self-signed certificate. */
 static bool add_subject_key_id(X509 *x)
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
@@ -398,7 +399,7 @@ int identity_leaf_template(struct bytes issuer_der, struct bytes spki_der, const
         return refuse(err, ERR_FORMAT, "the leaf's key is not a P-256 SubjectPublicKeyInfo");
     if (!set_frame(x, not_before_ms, not_after_ms) || !set_subject(x, common_name) ||
         X509_set_issuer_name(x, X509_get_subject_name(issuer)) != 1 || !add_basic(x, false) ||
-        !add_key_usage(x, BIT_DIGITAL_SIGNATURE) || !add_extended_usage(x, device) ||
+        !add_key_usage(x, BIT_DIGITAL_SIGNATURE) || !add_extended_usage(x, device) || !add_subject_key_id(x) ||
         !add_authority_key_id(x, issuer) || !add_alt_names(x, common_name, address))
         return refuse(err, ERR_INTERNAL, "the leaf cannot be made (has the issuer a subject key id?)");
     *ret_x509 = x;

@@ -25,7 +25,7 @@ void identity_spki_hash(const void *pkey, uint8_t ret[HASH_LEN]);
 /* Self-signed CA with pathlen 0: a node identity or a device CA. */
 MUST_CHECK int identity_self_signed(void *pkey, const char *common_name, uint64_t not_before_ms, uint64_t not_after_ms,
                                     struct buf *ret_der, struct err *err);
-/* An unsigned leaf: CA:FALSE, digitalSignature, serverAuth+clientAuth (node) or clientAuth (device), AKI of issuer, SAN.
+/* An unsigned leaf: CA:FALSE, digitalSignature, serverAuth+clientAuth (node) or clientAuth (device), SKI, AKI of issuer, SAN.
  * Returns X509 * to be signed by whoever holds the issuer's key. address may be NULL. */
 MUST_CHECK int identity_leaf_template(struct bytes issuer_der, struct bytes spki_der, const char *common_name, const char *address,
                                       bool device, uint64_t not_before_ms, uint64_t not_after_ms, void **ret_x509, struct err *err);
