@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define MIB (1024u * 1024u)
+#define KEY_MAX 511u /* LMDB's own */
 
 static const char *const names[STORE_TABLE_COUNT] = {
     [STORE_ENTRIES] = "entries", [STORE_NODES] = "nodes",         [STORE_CHECKPOINTS] = "checkpoints",
@@ -80,6 +81,9 @@ static int open_env(struct store *s, bool read_only, struct err *err)
     /* No MDB_NOSYNC, MDB_NOMETASYNC, MDB_WRITEMAP: a commit returns when the disk has it. */
     if (rc == 0)
         rc = mdb_env_open(s->env, s->path, MDB_NOTLS | (read_only ? MDB_RDONLY : 0u), 0600);
+    int dead = 0;
+    if (rc == 0 && !read_only)
+        rc = mdb_reader_check(s->env, &dead); /* slots of readers that were killed */
     if (rc != 0)
         return storage_error(s, rc, "cannot be opened", err);
     return 0;
@@ -233,6 +237,8 @@ int store_get(struct store_txn *t, enum store_table table, struct bytes key, str
     MDB_val k = to_val(key), v;
     if (t->dead)
         return ERR_STORAGE;
+    if (key.len == 0 || key.len > KEY_MAX)
+        return ERR_NOT_FOUND; /* no such key can have been put */
     TRY(outcome(t, mdb_get(t->txn, t->store->table[table], &k, &v)));
     *ret_value = to_bytes(v);
     return 0;
