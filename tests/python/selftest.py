@@ -465,6 +465,27 @@ class Tpm(Case):
             self.refused("evidence", self.verify, self.evidence())
 
 
+    def test_recorded_quote(self):
+        """A quote of a software TPM, recorded by the project: PCR 7 and 14 were extended once with 32 bytes 0x11."""
+        folder = pathlib.Path(__file__).resolve().parents[1] / "vectors/own/tpm"
+        evidence, bind = (folder / "evidence.bin").read_bytes(), (folder / "bind.bin").read_bytes()
+        pcrs = tpm.verify(evidence, bind)["pcrs"]
+        extended = th.sha256(bytes(32) + b"\x11" * 32)
+        self.assertEqual([pcrs[i] for i in (0, 7, 14)], [bytes(32), extended, extended])
+        for at in range(0, 8 * len(evidence), 13):
+            self.refused("evidence format bind", self.check_any, flip(evidence, at), bind)
+        self.refused("bind", tpm.verify, evidence, flip(bind, 100))
+
+    def check_any(self, evidence, bind):
+        """Refused, or not the evidence of the enrolled key: a public area may change where the signature does not look."""
+        if tpm.verify(evidence, bind)["key_hash"] != th.sha256(self.recorded_ak()):
+            raise Refused("evidence", "another key")
+
+    def recorded_ak(self):
+        folder = pathlib.Path(__file__).resolve().parents[1] / "vectors/own/tpm"
+        return proto.unpack("TpmEvidence", (folder / "evidence.bin").read_bytes())["ak"]
+
+
 class Transcripts(Case):
     @classmethod
     def setUpClass(cls):
