@@ -33,12 +33,13 @@ def base64_read(text, what):
 
 
 def name_check(name):
-    need(0 < len(name) <= NAME_MAX, "format", "signer's name: length")
-    need(all(0x21 <= ord(c) <= 0x7E and c != "+" for c in name), "format", "signer's name: character")
+    """As C2SP has it: not empty, no white space of any alphabet, no plus; control characters never."""
+    need(0 < len(name.encode("utf-8")) <= NAME_MAX, "format", "signer's name: length")
+    need(all(ord(c) > 0x20 and not c.isspace() and c != "+" for c in name), "format", "signer's name: character")
 
 
 def key_id(key):
-    return hashlib.sha256(key.name.encode("ascii") + b"\n" + bytes([TYPE_ED25519]) + key.public).digest()[:4]
+    return hashlib.sha256(key.name.encode("utf-8") + b"\n" + bytes([TYPE_ED25519]) + key.public).digest()[:4]
 
 
 def vkey_read(text):
@@ -82,7 +83,7 @@ def signature_line(line):
     name, space, body = line[len(DASH):].partition(b" ")
     need(bool(space), "format", "signature line: two parts")
     try:
-        name = name.decode("ascii")
+        name = name.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused("format", "signer's name") from error
     name_check(name)
@@ -126,6 +127,6 @@ def seed_of(private):
 def sign(text, *signers):
     """signers: (private, Key) pairs -> note"""
     text_check(text)
-    lines = [DASH + key.name.encode("ascii") + b" " + base64.b64encode(key_id(key) + private.sign(text)) + b"\n"
+    lines = [DASH + key.name.encode("utf-8") + b" " + base64.b64encode(key_id(key) + private.sign(text)) + b"\n"
              for private, key in signers]
     return text + b"\n" + b"".join(lines)
