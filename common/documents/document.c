@@ -167,7 +167,7 @@ static int count_signers(struct bytes note, const struct note_key *keys, size_t 
 int document_check_role(struct bytes note, const struct root *root, enum role role, struct err *err)
 {
     const struct role_keys *k = &root->role[role];
-    size_t count;
+    size_t count = 0;
     TRY(count_signers(note, k->keys, k->count, NULL, &count, err));
     if (k->threshold == 0 || count < k->threshold)
         return err_set(err, ERR_THRESHOLD, "%zu of the %u signatures that role %s needs; have more of its holders sign",
@@ -178,7 +178,7 @@ int document_check_role(struct bytes note, const struct root *root, enum role ro
 static int check_policy(struct document *d, struct document_trust trust, struct err *err)
 {
     (void)trust;
-    size_t count;
+    size_t count = 0;
     return count_signers(d->note, d->policy.owners, d->policy.owner_count, d->policy.owner_signed, &count, err);
 }
 
