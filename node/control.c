@@ -4,6 +4,7 @@
 #include "common/net/conn.h"
 #include "node/denial.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -273,7 +274,7 @@ static int clear_path(const char *path, struct err *err)
     struct stat st;
     if (lstat(path, &st) != 0)
         return 0;
-    (void)strncpy(a.sun_path, path, sizeof(a.sun_path) - 1);
+    (void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int rc = fd >= 0 ? connect(fd, (struct sockaddr *)&a, sizeof(a)) : -1;
     if (fd >= 0)

@@ -1,5 +1,6 @@
 /* denial: refusals as entries for everyone and as explanations for this node's operator. */
 #include "node/denial.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,8 +160,8 @@ static void fill(struct denial *d, const struct denial_facts *f)
     d->why = *f->why;
     d->stage = f->stage;
     d->slot = f->slot;
-    (void)strncpy(d->address, f->address_text, sizeof(d->address) - 1);
-    (void)strncpy(d->device, f->device, sizeof(d->device) - 1);
+    (void)snprintf(d->address, sizeof(d->address), "%.63s", f->address_text);
+    (void)snprintf(d->device, sizeof(d->device), "%.64s", f->device);
     if (f->verdict != NULL)
         d->verdict = *f->verdict;
     if (f->walk_id != NULL) {

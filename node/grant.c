@@ -88,7 +88,7 @@ int grant_may_reissue(const struct grant *g, const uint8_t prevhash[HASH_LEN], u
 int grant_reissue(struct store_txn *t, const uint8_t key[GRANT_KEY_LEN], const uint8_t prevhash[HASH_LEN],
                   uint64_t now_ms, uint64_t skew_ms, struct err *err)
 {
-    struct grant g;
+    struct grant g = {.reissues = 0};
     struct message *owner = NULL;
     TRY(grant_find(t, key, &owner, &g, err));
     int rc = grant_may_reissue(&g, prevhash, now_ms, skew_ms, err);
@@ -109,7 +109,7 @@ struct sweep {
 static bool find_over(void *arg, struct bytes key, struct bytes value)
 {
     struct sweep *s = arg;
-    struct grant g;
+    struct grant g = {.reissues = 0};
     struct message *owner = NULL;
     if (key.len != GRANT_KEY_LEN || unpack(value, &g, &owner, NULL) != 0) {
         s->broken = true;

@@ -18,6 +18,7 @@
 #define QUEUE_MAX 8192u
 #define TICK_MS 1000u
 #define TICKS_PER_MINUTE 60u
+#define LOG_TICK_MS 100u
 #define KEYS_DEADLINE_MS 5000u
 #define DRAIN_MS 5000u
 #define SWEEP_MOST 64u
@@ -31,7 +32,7 @@ struct server {
     struct control *control;
     uv_tcp_t listener[NODE_LISTEN_MAX];
     size_t listener_count;
-    uv_timer_t tick, drain;
+    uv_timer_t tick, drain, log_tick;
     uv_signal_t on_term, on_int, on_hup;
     unsigned ticks;
     uint64_t drain_from_ms;
@@ -275,6 +276,14 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
+/* Until the log has stopped: draining needs it too. */
+static void on_log_tick(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    if (s->node.log != NULL)
+        node_log_tick(s->node.log);
+}
+
 static void on_papers_changed(void *arg)
 {
     struct server *s = arg;
@@ -302,6 +311,7 @@ static void close_rest(void *arg)
     struct server *s = arg;
     uv_close((uv_handle_t *)&s->tick, NULL);
     uv_close((uv_handle_t *)&s->drain, NULL);
+    uv_close((uv_handle_t *)&s->log_tick, NULL);
     uv_close((uv_handle_t *)&s->on_term, NULL);
     uv_close((uv_handle_t *)&s->on_int, NULL);
     uv_close((uv_handle_t *)&s->on_hup, NULL);
@@ -322,6 +332,7 @@ static void stop_workers(void *arg)
 static void stop_ask(void *arg)
 {
     struct server *s = arg;
+    s->node.log = NULL; /* it freed itself */
     if (s->ask != NULL)
         ask_stop(s->ask, stop_workers, s);
     else
@@ -433,14 +444,16 @@ static void start_handles(struct server *s)
 {
     (void)uv_timer_init(&s->loop, &s->tick);
     (void)uv_timer_init(&s->loop, &s->drain);
+    (void)uv_timer_init(&s->loop, &s->log_tick);
     (void)uv_signal_init(&s->loop, &s->on_term);
     (void)uv_signal_init(&s->loop, &s->on_int);
     (void)uv_signal_init(&s->loop, &s->on_hup);
-    s->tick.data = s->drain.data = s->on_term.data = s->on_int.data = s->on_hup.data = s;
+    s->tick.data = s->log_tick.data = s->drain.data = s->on_term.data = s->on_int.data = s->on_hup.data = s;
     (void)uv_signal_start(&s->on_term, on_signal, SIGTERM);
     (void)uv_signal_start(&s->on_int, on_signal, SIGINT);
     (void)uv_signal_start(&s->on_hup, on_reload, SIGHUP);
     (void)uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
+    (void)uv_timer_start(&s->log_tick, on_log_tick, LOG_TICK_MS, LOG_TICK_MS);
 }
 
 static int start_threads(struct server *s, struct err *err)

@@ -6,6 +6,7 @@
 #include "node/denial.h"
 #include "node/grant.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -525,12 +526,12 @@ static void verify_one(const struct visit *v, const struct msg_evidence *in, con
         out->code = out->format->verify(in->data, v->now_ms, &out->claims, &err);
     if (out->code != 0 && out->code != ERR_BIND) {
         out->code = ERR_EVIDENCE; /* whatever was wrong with it: to the workload it is evidence that does not do */
-        (void)strncpy(out->why, err.code != 0 ? err.text : "malformed", sizeof(out->why) - 1);
+        (void)snprintf(out->why, sizeof(out->why), "%.255s", err.code != 0 ? err.text : "malformed");
         return;
     }
     if (evidence_check_bind(out->format, &out->claims, bind) != 0) {
         out->code = ERR_BIND;
-        (void)strncpy(out->why, "made for another session, node, connection or challenge", sizeof(out->why) - 1);
+        (void)snprintf(out->why, sizeof(out->why), "made for another session, node, connection or challenge");
     }
 }
 
@@ -637,7 +638,7 @@ static void look_done(struct worker_job *job, bool cancelled)
     if (cancelled)
         (void)err_set(&v->err, ERR_CLOSED, "the node is stopping");
     if (v->err.code == 0 && v->grant_found)
-        (void)grant_may_reissue(&v->grant, v->seen->prevhash, v->now_ms, NODE_SKEW_MS, &v->err);
+        (void)!grant_may_reissue(&v->grant, v->seen->prevhash, v->now_ms, NODE_SKEW_MS, &v->err);
     if (v->detached)
         finish(v);
     else if (v->err.code != 0)
