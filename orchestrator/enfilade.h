@@ -8,9 +8,9 @@
  *     else fprintf(stderr, "%s\n", enf_error(e));
  *     enf_close(e);
  *
- * Calls block; one `struct enf` belongs to one thread at a time. Secrets live in locked memory that is not dumped and is wiped
- * by enf_secret_free. Return values: 0, or a negative code whose name enf_error_name gives; enf_exit_code maps it to the
- * programs' exit codes: 1 internal, 2 usage or configuration, 3 denied, 4 unavailable, 5 integrity. */
+ * Calls block; one `struct enf` belongs to one thread at a time. Secrets live in locked memory that is not dumped and
+ * is wiped by enf_secret_free. Return values: 0, or a negative code whose name enf_error_name gives; enf_exit_code maps
+ * it to the programs' exit codes: 1 internal, 2 usage or configuration, 3 denied, 4 unavailable, 5 integrity. */
 #ifndef ENFILADE_H
 #define ENFILADE_H
 
@@ -29,15 +29,18 @@ struct enf_secret;
 /* What happened at one member of one stage. Strings live until the next call on the same `struct enf`. */
 struct enf_visit {
     const char *stage, *node;
-    unsigned stage_number, slot;     /* from 1 */
-    int result;                      /* 0, or the code of the refusal or failure */
-    const char *detail;              /* words for result != 0, else the factors met, comma separated */
-    const char *denial_id;           /* hex, "" when there is none */
+    unsigned stage_number, slot; /* from 1 */
+    int result;                  /* 0, or the code of the refusal or failure */
+    const char *detail;          /* words for result != 0, else the factors met, comma separated */
+    const char *denial_id;       /* hex, "" when there is none */
     double milliseconds;
-    uint64_t entry_index;            /* ledger index of the grant when result == 0 */
-    const uint8_t *link_body; size_t link_body_len;  /* the link, when result == 0 */
-    const uint8_t *entry; size_t entry_len;
-    const char *receipt; size_t receipt_len;
+    uint64_t entry_index; /* ledger index of the grant when result == 0 */
+    const uint8_t *link_body;
+    size_t link_body_len; /* the link, when result == 0 */
+    const uint8_t *entry;
+    size_t entry_len;
+    const char *receipt;
+    size_t receipt_len;
 };
 
 /* Progress and report. Called on the caller's thread, in order. NULL is fine. */
