@@ -8,6 +8,7 @@
 
 #include "common/evidence/evidence.h"
 #include "orchestrator/attest/enrol.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,27 @@ static void test_reset(void **state)
     claims_of(a, &d);
     assert_memory_equal(d.key_hash, c.key_hash, HASH_LEN);
     assert_true(d.reset_count > c.reset_count);
+    close_tpm(a);
+}
+
+static void *many_quotes(void *arg)
+{
+    struct claims c;
+    for (unsigned i = 0; i < 20; i++)
+        claims_of(arg, &c);
+    return NULL;
+}
+
+/* One attester, several threads. */
+static void test_threads(void **state)
+{
+    (void)state;
+    struct attester *a = open_tpm(tcti);
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, many_quotes, a), 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
     close_tpm(a);
 }
 
@@ -317,8 +339,9 @@ int main(void)
     if (getenv("ENFILADE_RECORD") != NULL)
         return cmocka_run_group_tests(recording, setup, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_evidence), cmocka_unit_test(test_reset),         cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_enrol),    cmocka_unit_test(test_enrol_altered), cmocka_unit_test(test_enrol_mixed),
+        cmocka_unit_test(test_evidence),    cmocka_unit_test(test_reset), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_errors),      cmocka_unit_test(test_enrol), cmocka_unit_test(test_enrol_altered),
+        cmocka_unit_test(test_enrol_mixed),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
