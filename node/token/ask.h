@@ -1,10 +1,11 @@
 /* ask: the node's side of tokend: requests over a SEQPACKET socket, answers on the loop.
  *
- * Requests are idempotent; what a dead worker left unanswered is sent again, and so is what was unanswered when the connection
- * was lost, until its deadline. When tokend is away, new requests are refused with ERR_TOKEN at once and ask reconnects by
- * itself (100 ms … 2 s, jitter). At most ASK_PENDING_MAX are in flight, then ERR_BUSY. When ask returns 0, done fires exactly
- * once, on the loop, never from inside the call; when it returns an error, done never fires. A leaf request has a connection
- * of its own and is not sent again. Behind `struct token` so that a simulator can stand in. */
+ * Requests are idempotent; what a dead worker left unanswered is sent again, and so is what was unanswered when the
+ * connection was lost, until its deadline. When tokend is away, new requests are refused with ERR_TOKEN at once and ask
+ * reconnects by itself (100 ms … 2 s, jitter). At most ASK_PENDING_MAX are in flight, then ERR_BUSY. When ask returns
+ * 0, done fires exactly once, on the loop, never from inside the call; when it returns an error, done never fires. A
+ * leaf request has a connection of its own and is not sent again. Behind `struct token` so that a simulator can stand
+ * in. */
 #ifndef ENFILADE_NODE_TOKEN_ASK_H
 #define ENFILADE_NODE_TOKEN_ASK_H
 

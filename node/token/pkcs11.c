@@ -17,9 +17,10 @@
 #define RV_TABLE(X)                                                                                                    \
     X(CKR_HOST_MEMORY)                                                                                                 \
     X(CKR_GENERAL_ERROR)                                                                                               \
-    X(CKR_FUNCTION_FAILED) X(CKR_ARGUMENTS_BAD) X(CKR_ATTRIBUTE_READ_ONLY) X(CKR_ATTRIBUTE_SENSITIVE)                  \
-        X(CKR_ATTRIBUTE_TYPE_INVALID) X(CKR_ATTRIBUTE_VALUE_INVALID) X(CKR_DEVICE_ERROR) X(CKR_DEVICE_MEMORY)          \
-            X(CKR_DEVICE_REMOVED) X(CKR_KEY_HANDLE_INVALID) X(CKR_KEY_SIZE_RANGE) X(CKR_KEY_TYPE_INCONSISTENT)         \
+    X(CKR_FUNCTION_FAILED)                                                                                             \
+    X(CKR_ARGUMENTS_BAD) X(CKR_ATTRIBUTE_READ_ONLY) X(CKR_ATTRIBUTE_SENSITIVE) X(CKR_ATTRIBUTE_TYPE_INVALID)           \
+        X(CKR_ATTRIBUTE_VALUE_INVALID) X(CKR_DEVICE_ERROR) X(CKR_DEVICE_MEMORY) X(CKR_DEVICE_REMOVED)                  \
+            X(CKR_KEY_HANDLE_INVALID) X(CKR_KEY_SIZE_RANGE) X(CKR_KEY_TYPE_INCONSISTENT)                               \
                 X(CKR_KEY_FUNCTION_NOT_PERMITTED) X(CKR_KEY_UNEXTRACTABLE) X(CKR_MECHANISM_INVALID)                    \
                     X(CKR_MECHANISM_PARAM_INVALID) X(CKR_OBJECT_HANDLE_INVALID) X(CKR_PIN_INCORRECT) X(CKR_PIN_LOCKED) \
                         X(CKR_SESSION_HANDLE_INVALID) X(CKR_TEMPLATE_INCOMPLETE) X(CKR_TEMPLATE_INCONSISTENT)          \
