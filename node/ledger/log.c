@@ -46,7 +46,7 @@ enum log_state { LOG_STARTING, LOG_OPEN, LOG_FAILED, LOG_STOPPING, LOG_CLOSING }
 
 struct job {
     struct worker_job worker;
-    bool in_flight, prepare, save, prepared;
+    bool in_flight, prepare, save, prepared, refused; /* refused: only the group's own writing failed */
     struct list group, covered;
     uint64_t now_ms;
     struct checkpoint head; /* newest signed one when the job began */
@@ -359,6 +359,7 @@ static void job_run(struct worker_job *worker)
     if (rc == 0) {
         l->reload = false;
         rc = j->save || has_writes(&j->group) ? write_group(l, &j->err) : 0;
+        j->refused = rc != 0;
     }
     if (rc != 0) {
         for (struct item *item = j->group.first; item != NULL; item = item->next)
@@ -402,6 +403,8 @@ static void job_failed(struct node_log *l, const struct err *err)
 {
     if (err->code == ERR_INTEGRITY)
         l->broken = *err;
+    if (l->job.refused)
+        return;
     l->retry_at_ms = monotonic(l) + LOG_RETRY_MS;
     l->sign_err = *err;
 }
