@@ -97,7 +97,7 @@ static int read_entry(struct reader *r, const struct raw_entry *raw, struct stat
     return read_hex(r, "hash", raw->hash, e->hash, HASH_LEN);
 }
 
-/* One of root, roster and inventory each, any number of policies, a policy's version once. */
+/* One of root, roster and inventory each, and one version of a policy. */
 static int check_entries(struct reader *r, const struct status *s)
 {
     static const enum document_type once[] = {DOCUMENT_ROOT, DOCUMENT_ROSTER, DOCUMENT_INVENTORY};
@@ -111,15 +111,13 @@ static int check_entries(struct reader *r, const struct status *s)
                              document_type_name(once[t]));
     }
     for (size_t i = 0; i < s->document_count; i++)
-        for (size_t j = 0; j < i; j++) {
-            const struct status_entry *a = &s->documents[j], *b = &s->documents[i];
-            if (a->type != DOCUMENT_POLICY || b->type != DOCUMENT_POLICY || strcmp(a->name, b->name) != 0 ||
-                (a->version != b->version && memcmp(a->hash, b->hash, HASH_LEN) != 0))
-                continue;
-            reader_at(r, "documents[%zu]", i);
-            return read_fail(r, ERR_FORMAT, NULL, "the same version or hash of policy %s as documents[%zu]", b->name,
-                             j);
-        }
+        for (size_t j = 0; j < i; j++)
+            if (s->documents[i].type == DOCUMENT_POLICY && s->documents[j].type == DOCUMENT_POLICY &&
+                strcmp(s->documents[i].name, s->documents[j].name) == 0) {
+                reader_at(r, "documents[%zu]", i);
+                return read_fail(r, ERR_FORMAT, "name",
+                                 "the same policy as documents[%zu]; one version of it is in force", j);
+            }
     return 0;
 }
 
