@@ -125,6 +125,10 @@ class Proto(Case):
                 self.refused("format", proto.unpack, "Entry", data)
         self.refused("format", proto.unpack, "Factor", b"\x0a\x01\x07")
         self.refused("format", proto.unpack, "Factor", b"\x0a\x01\xff")
+        self.refused("format", proto.pack, "Factor", {"nom": "x"})
+        self.refused("format", proto.pack, "Counter", {"value": 1 << 64})
+        self.refused("too_long", proto.entry_read, b"\x08\x02" * 1025)
+        self.refused("too_long", proto.link_read, b"\x0a\x01a" * 1024)
         self.assertEqual(proto.unpack("Attest", b"\x0a\x00")["evidence"], [{"format": "", "data": b""}])
 
 
@@ -167,6 +171,42 @@ class Trees(Case):
                 self.log.export(self.folder)
                 self.refused("integrity format", self.open)
 
+    def test_root_of_the_checkpoint(self):
+        """Rightly signed, but over another root or size."""
+        for size, root in ((600, bytes(32)), (599, tree.root([tree.leaf_hash(e) for e in self.log.entries]))):
+            text = tree.checkpoint_text(tree.Checkpoint(self.log.signer[1].name, size, root))
+            (self.folder / "checkpoint").write_bytes(note.sign(text, self.log.signer))
+            self.refused("integrity", self.open)
+
+    def test_checkpoints(self):
+        """Rightly signed, but not a checkpoint of this log."""
+        key, value = self.log.signer[1], "A" * 43 + "="
+        good = f"{key.name}\n7\n{value}\n"
+        self.assertEqual(tree.checkpoint_open(note.sign(good.encode(), self.log.signer), key), (key.name, 7, bytes(32)))
+        for bad in (good + "extension\n", f"{key.name}\n7\n", good.replace("n1", "n2"), good.replace("7", "07"),
+                    good.replace("7", "-7"), f"{key.name}\n7\n{'A' * 42}==\n", f"{key.name}\n7\n{'A' * 44}\n"):
+            self.refused("format", tree.checkpoint_open, note.sign(bad.encode(), self.log.signer), key)
+        stranger = note.seed_key(b"o" * 32, key.name)
+        self.refused("signature", tree.checkpoint_open, note.sign(good.encode(), stranger), key)
+
+    def test_bundles(self):
+        self.assertEqual(tree.bundle_split(b"\x00\x01a\x00\x00", 2, ""), [b"a", b""])
+        for bad in (b"\x00\x01a", b"\x00\x01a\x00", b"\x00\x01a\x00\x01", b"\x00\x01a\x00\x00\x00"):
+            self.refused("integrity", tree.bundle_split, bad, 2, "")
+
+    def test_proof_lengths(self):
+        leaf, other = bytes(32), b"o" * 32
+        self.refused("proof", tree.verify_inclusion, leaf, 0, 1, [other], leaf)
+        self.refused("proof", tree.verify_inclusion, leaf, 0, 2, [], leaf)
+        self.refused("proof", tree.verify_inclusion, leaf, 1, 1, [], leaf)
+        self.refused("proof", tree.verify_inclusion, leaf, 0, 1 << 62, [other] * 64, leaf)
+        tree.verify_consistency(0, th.sha256(b""), 3, other, [])
+        self.refused("proof", tree.verify_consistency, 0, th.sha256(b""), 3, other, [leaf])
+        self.refused("proof", tree.verify_consistency, 0, leaf, 3, other, [])
+        self.refused("proof", tree.verify_consistency, 2, leaf, 3, other, [])
+        self.refused("proof", tree.verify_consistency, 4, leaf, 3, other, [])
+        self.refused("proof", tree.verify_consistency, 3, leaf, 3, leaf, [other])
+
     def test_tile_paths(self):
         self.assertEqual(tree.tile_path(1234067, 256), "x001/x234/067")
         self.assertEqual(tree.tile_path(0, 8), "000.p/8")
@@ -177,6 +217,9 @@ class Trees(Case):
         for at in range(0, 8 * len(receipt), 41):
             self.refused("format signature proof", tree.receipt_verify, flip(receipt, at), entry, key)
         self.refused("proof", tree.receipt_verify, receipt, flip(entry, 0), key)
+        self.refused("format", tree.receipt_verify, receipt.replace(b"\n\n", b"\nAAAA\n\n", 1), entry, key)
+        self.refused("format", tree.receipt_verify, receipt.replace(b"\n\n", b"\n"), entry, key)
+        self.refused("too_long", tree.receipt_verify, receipt + b"\n" * 16384, entry, key)
         other = note.seed_key(b"o" * 32, "example.test/n1/log")[1]
         self.refused("signature", tree.receipt_verify, receipt, entry, other)
         self.refused("signature", tree.receipt_verify, receipt, entry, note.Key("example.test/n2/log", key.public))
@@ -191,6 +234,19 @@ class Notes(Case):
                 self.assertEqual(note.verify(flip(signed, at), [signer[1]])[1], [], at)
             except Refused:
                 pass
+
+    def test_limits(self):
+        signer = note.seed_key(b"s" * 32, "n")
+        self.refused("too_long", note.sign, b"a" * (1 << 20) + b"\n", signer)
+        good = note.sign(b"a\n", signer)
+        line = good[3:]
+        self.refused("format", note.verify, b"a\n\n" + line * 101, [])
+        self.assertEqual(note.verify(b"a\n\n" + line * 100, [signer[1]])[1], [signer[1]])
+        for name in ("", "m" * 201, "a b", "a\u00a0b", "a\x01", "a+b"):
+            bad = b"a\n\n" + line.replace(b" n ", f" {name} ".encode())
+            self.refused("format", note.verify, bad, [])
+        for body in (b"", b" AAAA", b" AAAAAA==A", b" AAAAB=="):
+            self.refused("format", note.verify, b"a\n\n\xe2\x80\x94 n" + body + b"\n", [])
 
     def test_vkeys(self):
         text = note.vkey_text(note.seed_key(b"s" * 32, "n")[1])
@@ -216,13 +272,13 @@ EDITS = (
     ("policy", "device: enrolled", "device: any", "format"), ("policy", "127.0.0.0/8", "127.0.0.1/8", "format"),
     ("policy", "to: \"24:00\"", "to: \"24:01\"", "format"), ("policy", "from: \"08:00\"", "from: \"24:00\"", "format"),
     ("policy", "[mon, tue]", "[mon, mon]", "format"), ("policy", "count: 1, of", "count: 2, of", "format"),
-    ("policy", "audit: local", "audit: none", "format"), ("policy", "format: tpm2", "format: tpm1", "format"),
+    ("policy", "audit: local", "audit: none", "format"), ("policy", "format: tpm2", "format: TPM2", "format"),
     ("policy", "- device: enrolled", "- {all: [{all: [{all: [{device: enrolled}]}]}]}", "format"),
     ("envelope", "slot: 2", "slot: 1", "format"), ("envelope", "slot: 2", "slot: 17", "format"),
     ("envelope", "need: 2", "need: 4", "format"), ("envelope", "node: n2", "node: n1", "format"),
     ("envelope", "payload_length: 4", "payload_length: 5", "format"), ("envelope", "payload_hash: ", "payload_hash: 00", "format"),
     ("envelope", "policy: db-policy", "policy: other", "documents"),
-    ("status", "type: roster", "type: root", "format"), ("status", "halts: []", "halts: [{network: yes}]", "format"),
+    ("status", "type: roster", "type: root", "format"), ("status", "type: roster, ", "type: policy, name: p, ", "format"), ("status", "halts: []", "halts: [{network: yes}]", "format"),
     ("status", "halts: []", "halts: [{node: n1, policy: p}]", "format"),
     ("status", "revocations: []", "revocations: [{kind: chain, id: n1}]", "format"),
     ("status", "withdrawn: []", "withdrawn: []\nmore: 1", "format"), ("status", "withdrawn: []", "", "format"),

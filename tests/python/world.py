@@ -29,7 +29,8 @@ def certificate(name, key):
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     start = datetime.datetime(2026, 11, 1)
     made = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(
-        7).not_valid_before(start).not_valid_after(start + datetime.timedelta(days=3650)).sign(key, hashes.SHA256())
+        7).not_valid_before(start).not_valid_after(start + datetime.timedelta(days=3650)).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256())
     return made.public_bytes(Encoding.DER)
 
 

@@ -15,7 +15,6 @@ CHAIN_MAX = 64 * 1024
 PAYLOAD_INLINE_MAX = 256 * 1024
 ROLES = ("root", "roster", "inventory", "policy", "status")
 HSM_FIELDS = ("profile", "kem", "seal", "peer", "log", "mirror")
-EVIDENCE_FORMATS = ("tpm2",)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 FACTOR_DEPTH_MAX = 4
 COUNT = number(1, 16)
@@ -24,11 +23,13 @@ POINT = base64_of(65)
 
 
 def certificate(value, path):
+    """Of a CA: it signs leaves (identities), or device certificates."""
     der = base64_of(most=16384)(value, path)
     try:
-        x509.load_der_x509_certificate(der)
-    except ValueError as error:
-        raise Refused("format", f"{path}: no certificate") from error
+        basic = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, x509.ExtensionNotFound, x509.InvalidVersion) as error:
+        raise Refused("format", f"{path}: no certificate, or not of a CA") from error
+    need(basic.ca, "format", f"{path}: not of a CA")
     return der
 
 
@@ -127,7 +128,7 @@ def pcrs_check(evidence, path):
 
 
 PCR = mapping({"index": number(0, 23), "values": sequence(HASH, 1, 16)})
-EVIDENCE = mapping({"format": one_of(*EVIDENCE_FORMATS), "pcrs": sequence(PCR, 1, 24)}, check=pcrs_check)
+EVIDENCE = mapping({"format": name, "pcrs": sequence(PCR, 1, 24)}, check=pcrs_check)
 NETWORK = mapping({"cidrs": sequence(cidr, 1, 64)})
 TIME = mapping({"from": clock_time(1439), "to": clock_time(1440)},
                {"days": sequence(one_of(*DAYS), 1, 7, unique=lambda day: day)}, check=window_check)
@@ -212,6 +213,7 @@ WITHDRAWAL = mapping({"owner": HASH, "envelope": hex_of(16), "least_generation":
 def status_check(status, path):
     marks = [(entry["type"], entry.get("name")) for entry in status["documents"]]
     need(len(set(marks)) == len(marks), "format", "documents: one of them twice")
+    need({kind for kind, _ in marks} >= {"root", "roster", "inventory"}, "format", "documents: one is missing")
 
 
 STAGES = {"unique": lambda stage: stage["name"]}
