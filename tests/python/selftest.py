@@ -409,6 +409,36 @@ class Chains(Case):
         w.found["policy"] = documents.verify(note.sign(text, w.people["policy"][0]), w.root)
         self.refused("policy", self.check, w)
 
+    def altered(self, *changes):
+        """A world with parsed fields changed behind the schemas' back: (document, path…, value) each."""
+        w = world.World()
+        w.found["chain"] = w.chain
+        for which, *path, last, value in changes:
+            w.found[which] = copy.copy(w.found[which])
+            w.found[which].fields = copy.deepcopy(w.found[which].fields)
+            holder = w.found[which].fields
+            for step in path:
+                holder = holder[step]
+            holder[last] = value
+        w.chain = w.found["chain"]
+        return w
+
+    def test_rules_that_schemas_also_guard(self):
+        w = world.World()
+        seal = wrap.key_point(w.nodes["n1"].seal)
+        vault = w.chain["stages"][1]["members"]
+        first = ("stages", 1, "members", 0)
+        for changes, codes in (
+                ([("chain", "policy", bytes(32))], "chain"), ([("chain", "envelope", bytes(32))], "chain"),
+                ([("envelope", "policy", "other")], "policy"), ([("policy", "owners", [])], "policy"),
+                ([("roster", "nodes", 3, "roles", ["mirror"])], "chain"),
+                ([("roster", "nodes", [])], "chain"),
+                ([("chain", "stages", 1, "members", vault[:1])], "chain"),
+                ([("chain", *first, "node", "n1"), ("envelope", *first, "node", "n1"), ("envelope", *first, "seal", seal)], "chain"),
+                ([("roster", "nodes", 2, "seal", seal), ("envelope", *first, "seal", seal)], "chain")):
+            with self.subTest(str(changes)[:60]):
+                self.refused(codes, self.check, self.altered(*changes))
+
     def test_withdrawn_and_revoked_chain(self):
         for extra in ("revocations: []\nhalts: []\nwithdrawn: [{owner: %s, envelope: %s, least_generation: 2}]\n",
                       "revocations: [{kind: chain, hash: %s}]\nhalts: []\nwithdrawn: []\n"):
@@ -614,6 +644,39 @@ class Transcripts(Case):
         for name, change in changes.items():
             with self.subTest(name):
                 self.assertRaises(Refused, self.verify, dict(self.good, **change))
+        for name, change in (("duration", {"milliseconds": -1}), ("stage", {"stage": 0}), ("link of a refusal", {"entry": "00"}),
+                             ("float", {"slot": 1.0}), ("boolean", {"slot": True})):
+            with self.subTest(name):
+                t = copy.deepcopy(self.good)
+                t["walk"]["visits"][0].update(change)
+                self.refused("format", self.verify, t)
+        twice = self.folder / "twice.json"
+        twice.write_text(json.dumps(self.good).replace('{"version": 1', '{"version": 1, "version": 1', 1), encoding="utf-8")
+        self.refused("format", transcript.verify, twice)
+
+    def test_a_node_that_lies(self):
+        """Body, entry, receipt and log agree with one another, but one field is not what it must be."""
+        h = b"h" * 32
+        bodies = [{field: h} for field in ("sid", "eid", "chain_hash", "policy_hash", "envelope_hash", "prevhash")]
+        bodies += [{"network": "other"}, {"node": "n4"}, {"generation": 2}, {"stage": 1}, {"slot": 2}, {"roster_version": 2},
+                   {"status_version": 2}, {"issued_ms": world.NOW - 2 * world.DAY}, {"issued_ms": world.NOW + world.DAY // 2},
+                   {"not_after_ms": world.NOW + world.DAY}, {"issued_ms": world.NOW + 9 * world.DAY}]
+        entries = [{field: h} for field in ("policy_hash", "link_hash")] + [
+            {"walk_id": h[:16]}, {"response_hash": b""}, {"type": 3}, {"code": 34}]
+        for lies in [(body, None) for body in bodies] + [(None, entry) for entry in entries]:
+            with self.subTest(str(lies)), tempfile.TemporaryDirectory() as folder:
+                w = world.World()
+                w.walk(body_lie=lies[0], entry_lie=lies[1])
+                w.transcript(folder)
+                self.refused("link expired chain", transcript.verify, pathlib.Path(folder) / "transcript.json")
+
+    def test_a_stranger_or_too_few(self):
+        for members in (((1, "n2"), (2, "n3")), ((1, "n1"), (1, "n2"), (2, "n3"), (2, "n5"))):
+            with tempfile.TemporaryDirectory() as folder:
+                w = world.World()
+                w.walk(members)
+                w.transcript(folder)
+                self.refused("link", transcript.verify, pathlib.Path(folder) / "transcript.json")
 
     def test_another_history(self):
         """A log that was signed again without the granted entry does not pass."""

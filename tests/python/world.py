@@ -158,8 +158,9 @@ class World:
                 f"envelope: {self.found['envelope'].hash.hex()}\nnot_after: {strict.time_text(NOW + DAY // 2)}\nstages:\n{stages}")
         self.chain = documents.parse(text.encode("ascii"))
 
-    def walk(self, members=((1, "n2"), (2, "n3"), (2, "n5"))):
-        """Visit these; the answers and links stand in self.visits."""
+    def walk(self, members=((1, "n2"), (2, "n3"), (2, "n5")), body_lie=None, entry_lie=None):
+        """Visit these; the answers and links stand in self.visits. A lie changes fields of the last node's body or entry."""
+        self.lies = ({}, {})
         e = wrap.key_point(self.session_key)
         self.sid_inputs = {"eid": walk.eid(e), "client_key_hash": self.stream.take(32), "client_nonce": self.stream.take(32),
                            "chain_hash": self.chain.hash}
@@ -167,6 +168,8 @@ class World:
         self.visits, self.entries = [], {}
         for stage, name in members:
             slot = STAGES[stage - 1][2].index(name) + 1
+            if name == members[-1][1]:
+                self.lies = (body_lie or {}, entry_lie or {})
             self.visits.append(self.release(stage, slot, self.nodes[name], e))
 
     def release(self, stage, slot, node, e):
@@ -176,7 +179,7 @@ class World:
             "network": NET, "sid": self.sid, "eid": self.sid_inputs["eid"], "chain_hash": self.chain.hash, "policy_hash":
             self.found["policy"].hash, "envelope_hash": self.found["envelope"].hash, "generation": 1, "stage": stage, "slot": slot,
             "node": node.name, "prevhash": prev, "factors": [{"name": "device"}, {"name": "evidence"}], "roster_version": 1,
-            "status_version": 1, "issued_ms": NOW + stage, "not_after_ms": NOW + DAY // 2})
+            "status_version": 1, "issued_ms": NOW + stage, "not_after_ms": NOW + DAY // 2, **self.lies[0]})
         locks = []
         for before in (v for v in earlier if v.stage == stage - 1):
             a = before.node["name"]
@@ -188,7 +191,7 @@ class World:
         share = envelope.share_at_node(self.found["envelope"], stage, slot, node.seal)
         answer = proto.pack("Answer", {"share": wrap.keywrap(kek, share), "tags": self.tags(stage, node, body, kek)})
         entry = node.log.append({"type": 2, "walk_id": walk.walk_id(self.sid), "policy_hash": self.found["policy"].hash,
-                                 "link_hash": th.sha256(body), "response_hash": th.sha256(answer)})
+                                 "link_hash": th.sha256(body), "response_hash": th.sha256(answer), **self.lies[1]})
         self.entries[node.name] = entry
         roster = next(n for n in self.found["roster"]["nodes"] if n["name"] == node.name)
         return opening.Visit(stage, slot, roster, body, answer)
