@@ -44,6 +44,11 @@ static int check_session(const struct links_expect *x, const struct msg_link_bod
     return 0;
 }
 
+static int check_stage(const struct msg_link_body *b, uint64_t stage, struct err *err)
+{
+    return b->stage == stage ? 0 : RULE(err, "of stage %" PRIu64 " instead of %" PRIu64, b->stage, stage);
+}
+
 static int check_times(const struct links_expect *x, const struct msg_link_body *b, struct err *err)
 {
     uint64_t latest = x->now_ms > UINT64_MAX - x->skew_ms ? UINT64_MAX : x->now_ms + x->skew_ms;
@@ -118,8 +123,6 @@ static int check_one(const struct links_expect *x, const struct msg_link *link, 
                      const struct bytes *answer, struct link_seen *ret, struct err *err)
 {
     struct link_seen seen = {.stage = stage, .slot = from->slot, .node = from->node};
-    if (body->stage != stage)
-        return RULE(err, "of stage %" PRIu64 " instead of %" PRIu64, body->stage, stage);
     if (body->slot != from->slot)
         return RULE(err, "of slot %" PRIu64 " instead of %u", body->slot, from->slot);
     if (!bytes_equal(body->node, from->node))
@@ -140,6 +143,8 @@ int link_check(const struct links_expect *x, const struct msg_link *link, uint64
 {
     struct message *m = NULL;
     int rc = as_link(link_parse(link->body, &m, err), err);
+    if (rc == 0)
+        rc = check_stage(&m->link_body, stage, err);
     if (rc == 0)
         rc = check_one(x, link, &m->link_body, stage, from, prevhash, &answer, ret, err);
     message_free(m);
@@ -220,8 +225,11 @@ static int check_next(const struct links_expect *x, const struct msg_link *link,
     struct message *m = NULL;
     TRY(as_link(link_parse(link->body, &m, err), err));
     const struct link_member *from = find_member(&x->stages[stage - 1], m->link_body.slot);
-    int rc = from != NULL ? check_distinct(s, stage, from, err)
-                          : RULE(err, "slot %" PRIu64 " is not in the chain", m->link_body.slot);
+    int rc = check_stage(&m->link_body, stage, err);
+    if (rc == 0 && from == NULL)
+        rc = RULE(err, "slot %" PRIu64 " is not in the chain", m->link_body.slot);
+    if (rc == 0)
+        rc = check_distinct(s, stage, from, err);
     if (rc == 0)
         rc = check_one(x, link, &m->link_body, stage, from, prevhash, NULL, &s->at[s->count], err);
     if (rc == 0) {
