@@ -1,6 +1,8 @@
 /* chain: judges a chain by the signed documents, rule by rule. */
 #include "common/documents/chain.h"
+#include "common/documents/rules.h"
 #include <assert.h>
+#include <limits.h>
 #include <string.h>
 
 /* What the rules look at, gathered once; index i is the stage in policy, envelope and chain alike. */
@@ -116,6 +118,15 @@ static int check_withdrawn(const struct judged *j)
     return 0;
 }
 
+int rules_in_service(const struct document *status, const char *stage, const char *node, struct err *err)
+{
+    if (status_revokes(status, REVOKED_NODE, bytes_str(node)))
+        return err_set(err, ERR_REVOKED, "stage %s: node %s is revoked", stage, node);
+    if (status_halts(status, bytes_str(node), BYTES_NONE))
+        return err_set(err, ERR_HALTED, "stage %s: node %s is halted", stage, node);
+    return 0;
+}
+
 static int check_revoked(const struct judged *j)
 {
     if (status_revokes(j->w->status, REVOKED_CHAIN, BYTES_OF(j->document->hash)))
@@ -124,13 +135,8 @@ static int check_revoked(const struct judged *j)
     if (status_halts(j->w->status, BYTES_NONE, bytes_str(j->policy->name)))
         return err_set(j->err, ERR_HALTED, "policy %s, or the whole network, is halted", j->policy->name);
     for (size_t s = 0; s < j->chain->stage_count; s++)
-        for (size_t m = 0; m < j->chain->stages[s].count; m++) {
-            const char *node = j->chain->stages[s].members[m].node;
-            if (status_revokes(j->w->status, REVOKED_NODE, bytes_str(node)))
-                return err_set(j->err, ERR_REVOKED, "stage %s: node %s is revoked", j->chain->stages[s].name, node);
-            if (status_halts(j->w->status, bytes_str(node), BYTES_NONE))
-                return err_set(j->err, ERR_HALTED, "stage %s: node %s is halted", j->chain->stages[s].name, node);
-        }
+        for (size_t m = 0; m < j->chain->stages[s].count; m++)
+            TRY(rules_in_service(j->w->status, j->chain->stages[s].name, j->chain->stages[s].members[m].node, j->err));
     return 0;
 }
 
@@ -172,8 +178,8 @@ static int check_filters(const struct policy_stage *p, const struct roster_node 
 }
 
 /* The envelope's member, as the roster knows it now. */
-static int check_node(const struct policy_stage *p, const struct envelope_member *m, const struct document *roster,
-                      const struct roster_node **ret_node, struct err *err)
+int rules_node(const struct policy_stage *p, const struct envelope_member *m, const struct document *roster,
+               const struct roster_node **ret_node, struct err *err)
 {
     const struct roster_node *n = roster_find(roster, bytes_str(m->node));
     if (n == NULL || (n->roles & NODE_HSM) == 0)
@@ -190,7 +196,8 @@ static int check_node(const struct policy_stage *p, const struct envelope_member
 
 /* ---- one stage */
 
-/* The fewest distinct values that any `need` of the nodes have: the largest groups of equals come first. */
+/* The fewest distinct values that any `need` of the nodes have: the largest groups of equals come first. UINT_MAX when
+ * there are fewer than `need` nodes: no such choice exists yet. */
 static unsigned least_distinct(const char *const *values, size_t count, unsigned need)
 {
     bool used[SLOT_MAX] = {false};
@@ -207,7 +214,7 @@ static unsigned least_distinct(const char *const *values, size_t count, unsigned
             }
         }
         if (best_count == 0)
-            break;
+            return UINT_MAX;
         const char *value = values[best];
         for (size_t k = 0; k < count; k++)
             used[k] = used[k] || strcmp(value, values[k]) == 0;
@@ -217,8 +224,8 @@ static unsigned least_distinct(const char *const *values, size_t count, unsigned
     return groups;
 }
 
-static int check_diversity(const struct policy_stage *p, const struct roster_node *const *nodes, size_t count,
-                           unsigned need, struct err *err)
+int rules_diverse(const struct policy_stage *p, const struct roster_node *const *nodes, size_t count, unsigned need,
+                  struct err *err)
 {
     const char *regions[SLOT_MAX], *operators[SLOT_MAX], *vendors[SLOT_MAX];
     for (size_t i = 0; i < count; i++) {
@@ -272,9 +279,9 @@ static int check_stage(const struct judged *j, size_t s, const struct roster_nod
         if (sealed == NULL)
             return err_set(j->err, ERR_CHAIN, "stage %s: node %s with slot %u is not a member in the envelope", c->name,
                            c->members[m].node, c->members[m].slot);
-        TRY(check_node(p, sealed, j->w->roster, &ret_nodes[m], j->err));
+        TRY(rules_node(p, sealed, j->w->roster, &ret_nodes[m], j->err));
     }
-    return check_diversity(p, ret_nodes, c->count, c->need, j->err);
+    return rules_diverse(p, ret_nodes, c->count, c->need, j->err);
 }
 
 /* No node and no seal key stands twice in the whole chain. */
