@@ -255,7 +255,7 @@ static int flush(struct conn *c, struct err *err)
 
 static int send_frame(struct conn *c, struct bytes frame, struct err *err)
 {
-    if (frame.len > CONN_QUEUE_MAX - c->queued)
+    if (c->queued > CONN_QUEUE_MAX || frame.len > CONN_QUEUE_MAX - c->queued)
         return err_set(err, ERR_FULL, "%zu bytes wait to be written already", c->queued);
     if (c->tls == NULL)
         return write_bytes(c, frame, err);
@@ -271,8 +271,6 @@ int conn_send(struct conn *c, const struct message *m, struct err *err)
 {
     if (c->state != STATE_OPEN)
         return err_set(err, ERR_CLOSED, "the connection is not open");
-    if (c->queued >= CONN_QUEUE_MAX)
-        return err_set(err, ERR_FULL, "%zu bytes wait to be written already", c->queued);
     struct buf frame;
     buf_init(&frame, FRAME_HEADER + message_max(m->type));
     int rc = frame_pack(m, &frame, err);

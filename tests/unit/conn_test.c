@@ -302,9 +302,17 @@ static void a_refused_certificate_is_told_to_both(void **state)
     drop_net(&other);
 }
 
+/* The client's handshake is over before the node has judged it. Its megabytes must not turn the refusal into a reset.
+ */
 static void a_refusing_node_is_heard_by_a_client_that_talks_at_once(void **state)
 {
     (void)state;
+    static const uint8_t text[1000000];
+    static struct msg_note notes[4] = {{.text = {text, sizeof(text)}},
+                                       {.text = {text, sizeof(text)}},
+                                       {.text = {text, sizeof(text)}},
+                                       {.text = {text, 9}}};
+    struct message m = {.type = MESSAGE_DOCUMENTS, .documents = {.notes = {.at = notes, .count = 4}}};
     struct fixture f;
     struct net other = make_net();
     start(&f, true);
@@ -312,8 +320,7 @@ static void a_refusing_node_is_heard_by_a_client_that_talks_at_once(void **state
     f.client_tls = make_context(false, &other.device, &f.net.identity);
     dial(&f, NULL);
     RUN_UNTIL(&f, f.client.ready || f.client.closed);
-    for (uint64_t i = 1; f.client.conn != NULL && i < 200; i++)
-        send_number(&f.client, i);
+    assert_int_equal(conn_send(f.client.conn, &m, NULL), 0);
     RUN_UNTIL(&f, f.client.closed && f.server.closed);
     check_why(&f.client, ERR_TLS, "the node refused our certificate");
     finish(&f);
@@ -533,6 +540,54 @@ static void sending_before_ready_or_after_the_end_is_refused(void **state)
     finish(&f);
 }
 
+/* A client that still sends while the node closes must not be reset: it would lose the answer that is on its way. */
+static void a_closing_node_reads_on_for_a_moment(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char answer[16];
+    ssize_t n = -1;
+    start(&f, false);
+    f.server.answer = f.server.close_on = true;
+    int fd = raw_connect(&f);
+    raw_send(fd, "00000003040805");
+    RUN_UNTIL(&f, f.server.messages == 1);
+    raw_send(fd, "00000003040806"); /* nobody wants this one */
+    for (size_t got = 0; n != 0; got += n > 0 ? (size_t)n : 0) {
+        (void)uv_run(&f.loop, UV_RUN_NOWAIT);
+        n = recv(fd, answer, sizeof(answer), 0);
+        assert_true(n > 0 || (n == 0 && got == 7) || (n < 0 && errno == EAGAIN));
+    }
+    for (unsigned i = 0; i < 3; i++) { /* a reset would answer the first and fail the next */
+        raw_send(fd, "00000003040807");
+        (void)uv_run(&f.loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(f.server.closed, 0);
+    (void)close(fd);
+    RUN_UNTIL(&f, f.server.closed);
+    assert_int_equal(f.server.messages, 1);
+    assert_int_equal(f.server.why.code, 0);
+    finish(&f);
+}
+
+static void the_first_reason_counts(void **state)
+{
+    (void)state;
+    struct fixture f;
+    start(&f, true);
+    dial(&f, NULL);
+    both_ready(&f);
+    conn_close(f.server.conn);
+    conn_abort(f.server.conn, ERR_INTERNAL, "later");
+    conn_abort(f.client.conn, ERR_ORDER, "first");
+    conn_abort(f.client.conn, ERR_INTERNAL, "later");
+    conn_close(f.client.conn);
+    RUN_UNTIL(&f, f.client.closed && f.server.closed);
+    assert_int_equal(f.server.why.code, 0);
+    check_why(&f.client, ERR_ORDER, "first");
+    finish(&f);
+}
+
 static void closing_from_a_callback_ends_the_rest(void **state)
 {
     (void)state;
@@ -630,6 +685,8 @@ int main(void)
         cmocka_unit_test(a_peer_that_does_not_read_fills_a_bounded_queue),
         cmocka_unit_test(an_unreachable_peer_is_an_event),
         cmocka_unit_test(sending_before_ready_or_after_the_end_is_refused),
+        cmocka_unit_test(a_closing_node_reads_on_for_a_moment),
+        cmocka_unit_test(the_first_reason_counts),
         cmocka_unit_test(closing_from_a_callback_ends_the_rest),
         cmocka_unit_test(unix_sockets_know_the_peers_uid),
         cmocka_unit_test(addresses_are_numeric_and_strict),

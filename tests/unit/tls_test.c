@@ -300,7 +300,18 @@ static void the_node_sends_one_certificate_and_no_ticket(void **state)
 {
     (void)state;
     struct net n = make_net();
-    struct tls *server = make_end(true, &n.node, &n.device_ca);
+    struct bytes anchors[] = {buf_view(&n.device_ca.cert),
+                              buf_view(&n.identity.cert)}; /* its own issuer too, as in a roster */
+    struct tls_settings settings = {.server = true,
+                                    .leaf_der = buf_view(&n.node.cert),
+                                    .leaf_key = n.node.key,
+                                    .anchors = anchors,
+                                    .anchor_count = 2};
+    struct tls_context *context = NULL;
+    struct tls *server = NULL;
+    assert_int_equal(tls_context_new(&settings, &context, NULL), 0);
+    assert_int_equal(tls_new(context, &server), 0);
+    tls_context_unref(context);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     const uint8_t *der = n.device.cert.p;
     X509 *leaf = d2i_X509(NULL, &der, (long)n.device.cert.len);
