@@ -7,7 +7,7 @@
 /* Largest sizes in bytes. Who uses a field checks its exact length; these only bound what a stranger can send. */
 #define HASH_MAX 32
 #define NONCE_MAX 32
-#define WORD_MAX 64  /* names, types, roles */
+#define WORD_MAX 64 /* names, types, roles */
 #define FACTOR_MAX 80
 #define POINT_MAX 65 /* uncompressed P-256 */
 #define ID_MAX 32    /* envelope, walk and denial ids */
