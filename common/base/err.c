@@ -1,6 +1,7 @@
 /* err: error codes and their words. */
 #include "common/base/err.h"
 #include <ctype.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,16 +61,23 @@ int err_wrap(struct err *err, int code, const char *format, ...)
     return code;
 }
 
+static char names[ROW_COUNT][24];
+
+static void make_names(void)
+{
+    for (size_t r = 0; r < ROW_COUNT; r++)
+        for (size_t i = 0; rows[r].upper[i] != '\0' && i < sizeof(names[0]) - 1; i++)
+            names[r][i] = rows[r].upper[i] == '_' ? '-' : (char)tolower((unsigned char)rows[r].upper[i]);
+}
+
 const char *err_name(int code)
 {
-    static char names[ROW_COUNT][24];
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, make_names);
     const struct row *row = find(code);
     if (row == NULL)
         return code == 0 ? "ok" : "unknown";
-    char *name = names[row - rows];
-    for (size_t i = 0; row->upper[i] != '\0' && i < sizeof(names[0]) - 1; i++)
-        name[i] = row->upper[i] == '_' ? '-' : (char)tolower((unsigned char)row->upper[i]);
-    return name;
+    return names[row - rows];
 }
 
 const char *err_advice_text(int code)
