@@ -97,21 +97,29 @@ class Questions:
                 self.ask_document(f"{kind} text, edit {i}", kind, signed)
 
     def all_chains(self):
-        for which, old, new, _ in (("chain", "", "", ""), *CHAIN_EDITS):
-            found, chain = dict(self.w.found), self.w.chain.text
+        for which, old, new, _ in (("chain", "", "", ""), ("policy", "need: 1", "need: 1 # again", ""), *CHAIN_EDITS):
+            w = world.World()
+            source = w.chain.text if which == "chain" else note.parse(w.notes[which])[0]
+            edited = source.decode("ascii").replace(old, new, 1).encode("ascii")
             if which == "chain":
-                chain = chain.decode("ascii").replace(old, new, 1).encode("ascii")
-            else:
-                text = note.parse(found[which].note)[0].decode("ascii").replace(old, new, 1).encode("ascii")
-                signers = [self.w.people[which][0]] + ([self.w.owner] if which == "policy" else [])
-                try:
-                    found[which] = documents.verify(note.sign(text, *signers), self.w.root, [found["policy"]])
-                except Refused:
-                    continue
-                chain = chain.replace(self.w.found["policy"].hash.hex().encode(), found["policy"].hash.hex().encode())
-            self.ask_chain(f"chain: {which}: {old!r} -> {new!r}", found, chain)
+                self.ask_chain(f"chain: {old!r} -> {new!r}", w.found, edited)
+                continue
+            w.notes[which] = note.sign(edited, w.people[which][0], *([w.owner] if which == "policy" else []))
+            try:
+                self.replace_document(w, which)
+            except Refused:
+                continue
+            self.ask_chain(f"chain: {which}: {old!r} -> {new!r}", w.found, w.chain.text)
         for i in range(self.rounds):
             self.ask_chain(f"chain, edit {i}", self.w.found, self.edit(self.w.chain.text))
+
+    def replace_document(self, w, which):
+        """Let the status name the edited document (but a status itself), and the chain the edited policy."""
+        if which == "status":
+            w.found[which] = documents.verify(w.notes[which], w.root)
+        else:
+            w.make_status()
+        w.make_chain()
 
     def ask_chain(self, what, found, chain):
         files = [self.file(found[kind].note) for kind in ("policy", "envelope", "roster", "status")]

@@ -190,7 +190,8 @@ class World:
         kek = wrap.derive(1, node.kem, e, ctx)
         share = envelope.share_at_node(self.found["envelope"], stage, slot, node.seal)
         answer = proto.pack("Answer", {"share": wrap.keywrap(kek, share), "tags": self.tags(stage, node, body, kek)})
-        entry = node.log.append({"type": 2, "walk_id": walk.walk_id(self.sid), "policy_hash": self.found["policy"].hash,
+        commitments = {field: self.stream.take(32) for field in ("evidence", "subject", "secret")}
+        entry = node.log.append({"type": 2, "walk_id": walk.walk_id(self.sid), "policy_hash": self.found["policy"].hash, **commitments,
                                  "link_hash": th.sha256(body), "response_hash": th.sha256(answer), **self.lies[1]})
         self.entries[node.name] = entry
         roster = next(n for n in self.found["roster"]["nodes"] if n["name"] == node.name)
