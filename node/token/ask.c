@@ -355,7 +355,7 @@ static enum message_type reply_to(enum message_type request)
     case MESSAGE_TOKEN_PUBLIC_GET:
         return MESSAGE_TOKEN_PUBLIC;
     default:
-        assert(!"a request that tokend knows");
+        assert(false && "a request that tokend knows");
         return request;
     }
 }

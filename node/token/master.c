@@ -137,7 +137,7 @@ static void on_worker_gone(struct master *m, const struct child *child, int stat
 {
     struct connection *c = &m->connection[child->connection];
     bool exited = WIFEXITED(status);
-    if (c->fd < 0 || (exited && WEXITSTATUS(status) == SERVE_EXIT_CLOSED))
+    if (m->stop || c->fd < 0 || (exited && WEXITSTATUS(status) == SERVE_EXIT_CLOSED))
         return;
     c->missing++;
     if (exited && WEXITSTATUS(status) == SERVE_EXIT_RECYCLE)

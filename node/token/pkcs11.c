@@ -8,36 +8,57 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define SLOT_COUNT_MAX 256
 #define PIN_LEN_MAX 255
 
-#define RV_TABLE(X)                                                                                                    \
-    X(CKR_HOST_MEMORY)                                                                                                 \
-    X(CKR_GENERAL_ERROR)                                                                                               \
-    X(CKR_FUNCTION_FAILED)                                                                                             \
-    X(CKR_ARGUMENTS_BAD) X(CKR_ATTRIBUTE_READ_ONLY) X(CKR_ATTRIBUTE_SENSITIVE) X(CKR_ATTRIBUTE_TYPE_INVALID)           \
-        X(CKR_ATTRIBUTE_VALUE_INVALID) X(CKR_DEVICE_ERROR) X(CKR_DEVICE_MEMORY) X(CKR_DEVICE_REMOVED)                  \
-            X(CKR_KEY_HANDLE_INVALID) X(CKR_KEY_SIZE_RANGE) X(CKR_KEY_TYPE_INCONSISTENT)                               \
-                X(CKR_KEY_FUNCTION_NOT_PERMITTED) X(CKR_KEY_UNEXTRACTABLE) X(CKR_MECHANISM_INVALID)                    \
-                    X(CKR_MECHANISM_PARAM_INVALID) X(CKR_OBJECT_HANDLE_INVALID) X(CKR_PIN_INCORRECT) X(CKR_PIN_LOCKED) \
-                        X(CKR_SESSION_HANDLE_INVALID) X(CKR_TEMPLATE_INCOMPLETE) X(CKR_TEMPLATE_INCONSISTENT)          \
-                            X(CKR_TOKEN_NOT_PRESENT) X(CKR_USER_NOT_LOGGED_IN) X(CKR_WRAPPED_KEY_INVALID)              \
-                                X(CKR_WRAPPED_KEY_LEN_RANGE) X(CKR_CRYPTOKI_NOT_INITIALIZED)
+#define RV(name)                                                                                                       \
+    {                                                                                                                  \
+        name, #name                                                                                                    \
+    }
+static const struct {
+    CK_RV rv;
+    const char *name;
+} rv_names[] = {
+    RV(CKR_HOST_MEMORY),
+    RV(CKR_GENERAL_ERROR),
+    RV(CKR_FUNCTION_FAILED),
+    RV(CKR_ARGUMENTS_BAD),
+    RV(CKR_ATTRIBUTE_READ_ONLY),
+    RV(CKR_ATTRIBUTE_SENSITIVE),
+    RV(CKR_ATTRIBUTE_TYPE_INVALID),
+    RV(CKR_ATTRIBUTE_VALUE_INVALID),
+    RV(CKR_DEVICE_ERROR),
+    RV(CKR_DEVICE_MEMORY),
+    RV(CKR_DEVICE_REMOVED),
+    RV(CKR_KEY_HANDLE_INVALID),
+    RV(CKR_KEY_SIZE_RANGE),
+    RV(CKR_KEY_TYPE_INCONSISTENT),
+    RV(CKR_KEY_FUNCTION_NOT_PERMITTED),
+    RV(CKR_KEY_UNEXTRACTABLE),
+    RV(CKR_MECHANISM_INVALID),
+    RV(CKR_MECHANISM_PARAM_INVALID),
+    RV(CKR_OBJECT_HANDLE_INVALID),
+    RV(CKR_PIN_INCORRECT),
+    RV(CKR_PIN_LOCKED),
+    RV(CKR_SESSION_HANDLE_INVALID),
+    RV(CKR_TEMPLATE_INCOMPLETE),
+    RV(CKR_TEMPLATE_INCONSISTENT),
+    RV(CKR_TOKEN_NOT_PRESENT),
+    RV(CKR_USER_NOT_LOGGED_IN),
+    RV(CKR_WRAPPED_KEY_INVALID),
+    RV(CKR_WRAPPED_KEY_LEN_RANGE),
+    RV(CKR_CRYPTOKI_NOT_INITIALIZED),
+};
 
 static const char *rv_name(CK_RV rv)
 {
-#define RV_ROW(name) {name, #name},
-    static const struct {
-        CK_RV rv;
-        const char *name;
-    } rows[] = {RV_TABLE(RV_ROW)};
-#undef RV_ROW
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (rows[i].rv == rv)
-            return rows[i].name;
+    for (size_t i = 0; i < sizeof(rv_names) / sizeof(rv_names[0]); i++)
+        if (rv_names[i].rv == rv)
+            return rv_names[i].name;
     return "CKR";
 }
 
@@ -137,6 +158,19 @@ int pkcs11_login(struct pkcs11 *p, const struct tokend_config *c, const struct s
         if (rv != CKR_USER_ALREADY_LOGGED_IN)
             TRY(pkcs11_ok(rv, err, "token %s: C_Login", label[i]));
     }
+    return 0;
+}
+
+int pkcs11_turn(const struct tokend_config *c, int *ret_fd, struct err *err)
+{
+    int fd = open(c->pin_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || flock(fd, LOCK_EX) != 0) {
+        (void)err_set(err, ERR_CONFIG, "pin_file: %s: %s; enfilade-tokend init makes it", c->pin_file, strerror(errno));
+        if (fd >= 0)
+            (void)close(fd);
+        return ERR_CONFIG;
+    }
+    *ret_fd = fd;
     return 0;
 }
 

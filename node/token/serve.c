@@ -238,7 +238,9 @@ int serve_requests(const struct tokend_config *c, int fd, int ready_fd)
     struct server *s = server_new(c, fd);
     if (s == NULL)
         return EXIT_INTERNAL;
+    (void)alarm(SERVE_REQUEST_SECONDS);
     int rc = server_open(s, &err);
+    (void)alarm(0);
     if (rc == 0)
         rc = say_ready(ready_fd, &err);
     if (rc == 0)

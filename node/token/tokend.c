@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: enfilade-tokend init --config tokend.yaml [--out FOLDER]   make PIN, tokens, keys, identity\n"
@@ -37,16 +38,18 @@ static int fail(int rc, const struct err *err)
     return (int)err_exit(rc);
 }
 
-static int run_init(const struct tokend_config *c, const struct arguments *a)
+/* Ends the process: a module was loaded, whose own threads, locks and leaks are not to meet exit handlers. */
+static _Noreturn void run_init(const struct tokend_config *c, const struct arguments *a)
 {
     struct err err = {0};
     const char *out = a->out != NULL ? a->out : ".";
     int rc = init_run(c, out, &err);
-    (void)fflush(stdout);
     if (rc != 0)
-        return fail(rc, &err);
-    (void)printf("made keys of node %s; take %s/identity.pem and %s/public.yaml to the roster\n", c->node, out, out);
-    return EXIT_DONE;
+        _exit(fail(rc, &err));
+    (void)printf("made the keys of node %s; take %s/identity.pem and %s/public.yaml to the roster\n", c->node, out,
+                 out);
+    (void)fflush(stdout);
+    _exit(EXIT_DONE);
 }
 
 int main(int argc, char **argv)
@@ -68,7 +71,7 @@ int main(int argc, char **argv)
     if (strcmp(a.verb, "run") == 0 && a.out == NULL)
         return master_run(&c);
     if (strcmp(a.verb, "init") == 0)
-        return run_init(&c, &a);
+        run_init(&c, &a);
     (void)fputs(usage, stderr);
     return EXIT_USAGE;
 }

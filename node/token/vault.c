@@ -1,6 +1,22 @@
 /* vault: open a token for serving, and sign with it. */
 #include "node/token/vault.h"
 #include <string.h>
+#include <unistd.h>
+
+static int enter(const struct tokend_config *c, struct pkcs11 *p, struct err *err)
+{
+    int turn;
+    struct secret *pin = NULL;
+    TRY(pkcs11_turn(c, &turn, err));
+    int rc = pkcs11_pin(c->pin_file, &pin, err);
+    if (rc == 0)
+        rc = pkcs11_load(c, p, err);
+    if (rc == 0)
+        rc = pkcs11_login(p, c, pin, false, err);
+    secret_free(pin);
+    (void)close(turn);
+    return rc;
+}
 
 int vault_open(const struct tokend_config *c, struct vault *ret, struct err *err)
 {
@@ -8,15 +24,8 @@ int vault_open(const struct tokend_config *c, struct vault *ret, struct err *err
         return err_set(err, ERR_VERSION, "profile: %llu is not built in; this tokend has profile %d",
                        (unsigned long long)c->profile, VAULT_PROFILE);
     memset(ret, 0, sizeof(*ret));
-    struct secret *pin = NULL;
-    TRY(pkcs11_pin(c->pin_file, &pin, err));
-    int rc = pkcs11_load(c, &ret->p, err);
-    if (rc == 0)
-        rc = pkcs11_login(&ret->p, c, pin, false, err);
-    secret_free(pin);
-    if (rc == 0)
-        rc = keys_load(&ret->p, &ret->keys, err);
-    return rc;
+    TRY(enter(c, &ret->p, err));
+    return keys_load(&ret->p, &ret->keys, err);
 }
 
 int vault_sign(struct vault *v, enum key key, struct bytes data, uint8_t ret_sig[ED25519_SIGNATURE_LEN],

@@ -27,6 +27,14 @@
 #include <unistd.h>
 #include <uv.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#elif defined(__has_feature)
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define SANITIZED false
+#endif
+
 static const char *program;
 static struct token_world world;
 
@@ -644,6 +652,13 @@ static void restart(struct load *l)
         token_world_stop(&world);
         l->kills++;
     }
+    if (l->ticks == 6) { /* away: refused at once, nothing hangs */
+        struct token *t = ask_token(l->ask);
+        struct world_request r;
+        token_world_request(&world, &r);
+        assert_string_equal(t->health(t), "absent");
+        assert_int_equal(t->ask(t, &r.m, 20000, on_answer, l), ERR_TOKEN);
+    }
     if (l->ticks == 8)
         token_world_start(&world);
 }
@@ -654,7 +669,6 @@ static void test_tokend_back(void **state)
     struct load l;
     run_load(&l, 900, restart);
     assert_int_equal(l.kills, 1);
-    assert_true(l.refused > 0);
 }
 
 /* A request that nobody answers ends at its deadline; one that is pending at the end is told so. */
@@ -816,8 +830,8 @@ static void test_pin_nowhere(void **state)
     (void)state;
     pid_t pid[9] = {world.pid};
     struct world_request r;
-    if (geteuid() != 0)
-        skip(); /* tokend forbids others to look into it */
+    if (geteuid() != 0 || SANITIZED)
+        skip(); /* tokend forbids others to look into it; a sanitizer's shadow is endless */
     int fd = dial("");
     token_world_request(&world, &r);
     message_free(call(fd, &r.m));
