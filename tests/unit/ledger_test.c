@@ -167,6 +167,8 @@ static void test_checkpoint_text(void **state)
         "example.test/n1/log\n-7\n" ROOT "\n",
         "example.test/n1/log\n\n" ROOT "\n",
         "example.test/n1/log\n7 \n" ROOT "\n",
+        "example.test/n1/log\n1:\n" ROOT "\n",
+        "example.test/n1/log\n1/\n" ROOT "\n",
         "example.test/n1/log\n18446744073709551616\n" ROOT "\n",
         "example.test/n1/log\n7\nAAAA\n",
         "example.test/n1/log\n7\n" ROOT "=\n",
@@ -223,6 +225,8 @@ static void test_checkpoint_open(void **state)
     static char big[CHECKPOINT_MAX + 1];
     memset(big, 'a', sizeof(big));
     assert_int_equal(checkpoint_open(BYTES_OF(big), &key, &c, &err), ERR_FORMAT);
+    assert_non_null(strstr(err.text, "more than"));
+    assert_int_equal(checkpoint_open(bytes_str("no note\n"), &key, &c, &err), ERR_FORMAT);
 }
 
 /* ---- receipts */
@@ -275,6 +279,7 @@ static void test_receipt(void **state)
     }
     static uint8_t big[RECEIPT_MAX + 1];
     assert_int_equal(receipt_verify(BYTES_OF(big), entries[1], &key, &index, &seen, &err), ERR_FORMAT);
+    assert_non_null(strstr(err.text, "more than"));
     buf_done(&text);
     buf_done(&note);
 }

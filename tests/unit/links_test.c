@@ -573,8 +573,11 @@ static void test_too_many(void **state)
     struct err err = {.code = 0};
     walk_init(&w);
     assert_int_equal(links_check(&w.expect, many, LINK_COUNT_MAX + 1, &seen, &err), ERR_LINK);
+    assert_string_equal(err.text, "too many links");
     w.expect.stage_count = STAGE_MAX + 1;
+    err.text[0] = '\0';
     assert_int_equal(links_check(&w.expect, many, 0, &seen, &err), ERR_LINK);
+    assert_string_equal(err.text, "too many links");
 }
 
 /* ---- the workload's check of one link with the answer that came with it */
@@ -597,6 +600,9 @@ static void test_one_link(void **state)
     assert_non_null(strstr(err.text, "node n5"));
     assert_int_equal(link_check(&w.expect, &w.links[2], 2, from, other, answer, &seen, &err), ERR_LINK);
     assert_int_equal(link_check(&w.expect, &w.links[2], 1, from, w.visit[2].prevhash, answer, &seen, &err), ERR_LINK);
+    w.members[1][1].slot = 3;
+    assert_int_equal(link_check(&w.expect, &w.links[2], 2, from, w.visit[2].prevhash, answer, &seen, &err), ERR_LINK);
+    assert_non_null(strstr(err.text, "of slot 2 instead of 3"));
     from = &w.members[1][0];
     assert_int_equal(link_check(&w.expect, &w.links[2], 2, from, w.visit[2].prevhash, answer, &seen, &err), ERR_LINK);
     walk_done(&w);
