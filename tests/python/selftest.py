@@ -546,7 +546,7 @@ class Tpm(Case):
         self.refused("bind", self.verify, self.evidence(), flip(self.bind, 511))
 
     def test_attributes(self):
-        for bit in (1, 4, 5, 16, 17, 18):
+        for bit in (0, 1, 3, 4, 5, 8, 12, 16, 17, 18, 20, 31):
             self.attributes = 0x00050072 ^ 1 << bit
             self.refused("evidence", self.verify, self.evidence())
 

@@ -17,6 +17,7 @@ TYPE_RSA, TYPE_ECC = 0x0001, 0x0023
 CURVES = {0x0003: (ec.SECP256R1, 32), 0x0004: (ec.SECP384R1, 48), 0x0005: (ec.SECP521R1, 66)}
 NEEDED_ATTRIBUTES = {1: "fixedTPM", 4: "fixedParent", 5: "sensitiveDataOrigin", 16: "restricted", 18: "sign"}
 DECRYPT = 17
+RESERVED = 0xFFF0F309  # bits of TPMA_OBJECT without a meaning
 
 
 class Reader:
@@ -68,6 +69,7 @@ def public_read(data):
     for bit, name in NEEDED_ATTRIBUTES.items():
         need(attributes >> bit & 1, "evidence", f"attestation key without {name}")
     need(not attributes >> DECRYPT & 1, "evidence", "attestation key can decrypt")
+    need(not attributes & RESERVED, "evidence", "attestation key with reserved attributes")
     r.sized(64)
     need(r.number(2) == NULL, "evidence", "attestation key with a symmetric scheme")
     scheme = r.number(2)
