@@ -19,7 +19,8 @@ struct tokend_config {
     char identity[TOKEND_PATH_MAX]; /* identity certificate, PEM */
     char token[TOKEND_LABEL_MAX + 1], log_token[TOKEND_LABEL_MAX + 1];
     uint64_t profile;
-    char socket[TOKEND_PATH_MAX]; /* at most 100 bytes: leaf requests come to this name + ".leaf" */
+    char socket[TOKEND_PATH_MAX]; /* its folder should be a tmpfs (softhsm.h); at most 100 bytes: leaf requests come to
+                                     this name + ".leaf" */
     uid_t uid;                    /* the node's */
     unsigned workers;
 };

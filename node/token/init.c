@@ -268,5 +268,6 @@ int init_run(const struct tokend_config *c, const char *out, struct err *err)
     int rc = make_keys(c, public, err);
     if (rc == 0)
         rc = certify(c, identity, err);
+    sync(); /* SoftHSM does not */
     return rc;
 }

@@ -8,7 +8,6 @@
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define IDENTITY_LABEL "identity"
 
@@ -78,7 +77,7 @@ static int find_key(struct leaf_key *k, PKCS11_SLOT *slot, struct err *err)
     return 0;
 }
 
-static int enter(const struct tokend_config *c, struct leaf_key *k, PKCS11_SLOT **ret_slot, struct err *err)
+static int open_key(const struct tokend_config *c, struct leaf_key *k, struct err *err)
 {
     TRY(pkcs11_environment(c, err));
     if ((k->ctx = PKCS11_CTX_new()) == NULL)
@@ -93,18 +92,8 @@ static int enter(const struct tokend_config *c, struct leaf_key *k, PKCS11_SLOT 
     PKCS11_SLOT *slot = find_slot(k, c->token);
     if (slot == NULL)
         return err_set(err, ERR_NOT_FOUND, "no token has the label \"%s\"", c->token);
-    *ret_slot = slot;
-    return login(slot, c, err);
-}
-
-static int open_key(const struct tokend_config *c, struct leaf_key *k, struct err *err)
-{
-    int turn;
-    PKCS11_SLOT *slot = NULL;
-    TRY(pkcs11_turn(c, &turn, err));
-    int rc = enter(c, k, &slot, err);
-    (void)close(turn);
-    return rc == 0 ? find_key(k, slot, err) : rc;
+    TRY(login(slot, c, err));
+    return find_key(k, slot, err);
 }
 
 int leaf_key_open(const struct tokend_config *c, struct leaf_key **ret, struct err *err)

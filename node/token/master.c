@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "node/token/door.h"
 #include "node/token/serve.h"
+#include "node/token/softhsm.h"
 #include "proto/frame.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -162,6 +163,7 @@ static void reap(struct master *m)
         if (child == NULL)
             continue;
         struct child gone = *child;
+        softhsm_drop(m->config, pid); /* one that was killed while it logged in */
         *child = (struct child){0};
         if (gone.connection != LEAF_CHILD)
             on_worker_gone(m, &gone, status);
@@ -348,9 +350,13 @@ static void stop(struct master *m)
             on_signal(m);
         m->connection[0].missing = m->connection[1].missing = 0;
     }
-    for (size_t i = 0; i < CHILDREN_MAX; i++)
-        if (m->child[i].pid != 0 && kill(m->child[i].pid, SIGKILL) == 0)
-            (void)waitpid(m->child[i].pid, NULL, 0);
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        if (m->child[i].pid == 0)
+            continue;
+        (void)kill(m->child[i].pid, SIGKILL);
+        (void)waitpid(m->child[i].pid, NULL, 0);
+        softhsm_drop(m->config, m->child[i].pid);
+    }
 }
 
 int master_run(const struct tokend_config *c)
@@ -365,6 +371,8 @@ int master_run(const struct tokend_config *c)
             return code;
         rc = start(&m, &err);
     }
+    if (rc == 0)
+        softhsm_drop_all(c); /* the doors are ours: no other tokend runs here */
     if (rc != 0) {
         log_error("%s (%s)", err.text, err_name(rc));
         return (int)err_exit(rc);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,19 +157,6 @@ int pkcs11_login(struct pkcs11 *p, const struct tokend_config *c, const struct s
         if (rv != CKR_USER_ALREADY_LOGGED_IN)
             TRY(pkcs11_ok(rv, err, "token %s: C_Login", label[i]));
     }
-    return 0;
-}
-
-int pkcs11_turn(const struct tokend_config *c, int *ret_fd, struct err *err)
-{
-    int fd = open(c->pin_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || flock(fd, LOCK_EX) != 0) {
-        (void)err_set(err, ERR_CONFIG, "pin_file: %s: %s; enfilade-tokend init makes it", c->pin_file, strerror(errno));
-        if (fd >= 0)
-            (void)close(fd);
-        return ERR_CONFIG;
-    }
-    *ret_fd = fd;
     return 0;
 }
 

@@ -29,11 +29,6 @@ void pkcs11_unload(struct pkcs11 *p); /* C_Finalize; only while no call is runni
 
 /* The slot of the initialised token with this label. ERR_NOT_FOUND; ERR_KEYS when two tokens have it. */
 MUST_CHECK int pkcs11_find(struct pkcs11 *p, const char *label, CK_SLOT_ID *ret_slot, struct err *err);
-/* From before the module is loaded until after the login only one process at a time: a login makes SoftHSM write the
- * token's own object, and another process that initialises meanwhile finds no token. Returns a descriptor to close;
- * ERR_CONFIG. */
-MUST_CHECK int pkcs11_turn(const struct tokend_config *c, int *ret_fd, struct err *err);
-
 /* Opens a session on each token and logs in. ERR_TOKEN, ERR_NOT_FOUND. */
 MUST_CHECK int pkcs11_login(struct pkcs11 *p, const struct tokend_config *c, const struct secret *pin, bool write,
                             struct err *err);

@@ -8,6 +8,7 @@
 #include "node/token/ids.h"
 #include "node/token/leaf.h"
 #include "node/token/release.h"
+#include "node/token/softhsm.h"
 #include "proto/frame.h"
 #include <errno.h>
 #include <stdio.h>
@@ -252,18 +253,26 @@ int serve_requests(const struct tokend_config *c, int fd, int ready_fd)
 
 /* ---- one leaf */
 
-static int leaf(struct server *s, const struct message *m, struct message *reply, struct err *err)
+static int issue(struct server *s, const struct tokend_config *mine, const struct msg_token_leaf *m, struct err *err)
 {
     struct leaf_key *key = NULL;
+    struct clock clock = clock_system();
+    TRY(leaf_key_open(mine, &key, err));
+    int rc = leaf_issue(key, buf_view(&s->identity), s->config->node, m, clock.now_ms(clock.arg), &s->scratch, err);
+    leaf_key_close(key);
+    return rc;
+}
+
+static int leaf(struct server *s, const struct message *m, struct message *reply, struct err *err)
+{
+    struct tokend_config mine;
     if (m->type != MESSAGE_TOKEN_LEAF)
         return err_set(err, ERR_ORDER, "%s is not served here", message_name(m->type));
     TRY(secret_setup(err));
     TRY(leaf_identity(s->config, &s->identity, err));
-    TRY(leaf_key_open(s->config, &key, err));
-    struct clock clock = clock_system();
-    int rc = leaf_issue(key, buf_view(&s->identity), s->config->node, &m->token_leaf, clock.now_ms(clock.arg),
-                        &s->scratch, err);
-    leaf_key_close(key);
+    TRY(softhsm_copy(s->config, &mine, err));
+    int rc = issue(s, &mine, &m->token_leaf, err);
+    softhsm_drop(s->config, getpid());
     reply->type = MESSAGE_TOKEN_CERTIFICATE;
     reply->token_certificate = (struct msg_token_certificate){m->token_leaf.id, buf_view(&s->scratch)};
     return rc;

@@ -1,21 +1,18 @@
 /* vault: open a token for serving, and sign with it. */
 #include "node/token/vault.h"
+#include "node/token/softhsm.h"
 #include <string.h>
 #include <unistd.h>
 
-static int enter(const struct tokend_config *c, struct pkcs11 *p, struct err *err)
+static int enter(const struct tokend_config *c, struct vault *v, struct err *err)
 {
-    int turn;
     struct secret *pin = NULL;
-    TRY(pkcs11_turn(c, &turn, err));
-    int rc = pkcs11_pin(c->pin_file, &pin, err);
+    TRY(pkcs11_pin(c->pin_file, &pin, err));
+    int rc = pkcs11_load(c, &v->p, err);
     if (rc == 0)
-        rc = pkcs11_load(c, p, err);
-    if (rc == 0)
-        rc = pkcs11_login(p, c, pin, false, err);
+        rc = pkcs11_login(&v->p, c, pin, false, err);
     secret_free(pin);
-    (void)close(turn);
-    return rc;
+    return rc == 0 ? keys_load(&v->p, &v->keys, err) : rc;
 }
 
 int vault_open(const struct tokend_config *c, struct vault *ret, struct err *err)
@@ -24,8 +21,11 @@ int vault_open(const struct tokend_config *c, struct vault *ret, struct err *err
         return err_set(err, ERR_VERSION, "profile: %llu is not built in; this tokend has profile %d",
                        (unsigned long long)c->profile, VAULT_PROFILE);
     memset(ret, 0, sizeof(*ret));
-    TRY(enter(c, &ret->p, err));
-    return keys_load(&ret->p, &ret->keys, err);
+    struct tokend_config mine;
+    TRY(softhsm_copy(c, &mine, err));
+    int rc = enter(&mine, ret, err);
+    softhsm_drop(c, getpid()); /* from here on there are session objects only */
+    return rc;
 }
 
 int vault_sign(struct vault *v, enum key key, struct bytes data, uint8_t ret_sig[ED25519_SIGNATURE_LEN],

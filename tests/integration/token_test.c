@@ -17,11 +17,13 @@
 #include "tests/lib/token_world.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +79,42 @@ static void assert_code(struct message *reply, int code)
         fail_msg("code %llu: %.*s", (unsigned long long)reply->token_failure.code, (int)reply->token_failure.text.len,
                  (const char *)reply->token_failure.text.p);
     message_free(reply);
+}
+
+/* ---- the token folder: nothing that tokend does may write into it (SoftHSM rewrites token.object at every login) */
+
+static uint8_t folder_hash[HASH_LEN];
+static unsigned folder_files, folder_copies;
+
+static int add_file(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+    struct buf data;
+    struct err err = {0};
+    uint8_t hash[HASH_LEN];
+    (void)st;
+    folder_copies += strstr(path + where->base, ".copy-") != NULL;
+    if (type != FTW_F || strstr(path, "/tokens/") == NULL || strstr(path, ".copy-") != NULL)
+        return 0;
+    if (file_read(path, 65536, &data, &err) != 0)
+        fail_msg("%s", err.text);
+    struct th *t = th_begin("file");
+    th_add_str(t, path);
+    th_add(t, buf_view(&data));
+    th_finish(t, hash);
+    buf_done(&data);
+    folder_files++;
+    for (size_t i = 0; i < HASH_LEN; i++) /* in any order */
+        folder_hash[i] ^= hash[i];
+    return 0;
+}
+
+static void hash_folder(uint8_t ret[HASH_LEN])
+{
+    memset(folder_hash, 0, sizeof(folder_hash));
+    folder_files = folder_copies = 0;
+    assert_int_equal(nftw(world.folder, add_file, 16, FTW_PHYS), 0);
+    assert_true(folder_files >= 14); /* six key pairs, two tokens */
+    memcpy(ret, folder_hash, HASH_LEN);
 }
 
 /* ---- start and simple requests */
@@ -287,25 +325,31 @@ static const struct {
     void (*change)(struct world_request *r);
     int code;
 } refusals[] = {
-#define REFUSAL(name, code) {#name, name, code},
-    REFUSAL(previous_fewer, ERR_LINK) REFUSAL(previous_none, ERR_LINK) REFUSAL(previous_more, ERR_LINK) REFUSAL(
-        previous_twice, ERR_LINK) REFUSAL(previous_unlisted, ERR_LINK) REFUSAL(previous_other_slot, ERR_LINK)
-        REFUSAL(previous_order, ERR_LINK) REFUSAL(previous_off_curve, ERR_LINK) REFUSAL(previous_no_link, ERR_FORMAT)
-            REFUSAL(previous_our_key, ERR_LINK) REFUSAL(prevhash_other, ERR_LINK) REFUSAL(next_fewer, ERR_CHAIN)
-                REFUSAL(next_unlisted, ERR_CHAIN) REFUSAL(next_order, ERR_CHAIN) REFUSAL(next_twice, ERR_CHAIN) REFUSAL(
-                    next_off_curve, ERR_CHAIN) REFUSAL(next_no_link, ERR_FORMAT) REFUSAL(e_off_curve, ERR_SESSION_KEY)
-                    REFUSAL(e_compressed, ERR_SESSION_KEY) REFUSAL(e_zero, ERR_SESSION_KEY)
-                        REFUSAL(e_our_peer, ERR_SESSION_KEY) REFUSAL(e_our_kem, ERR_SESSION_KEY) REFUSAL(
-                            r_off_curve, ERR_FORMAT) REFUSAL(r_other, ERR_TOKEN) REFUSAL(sealed_flipped, ERR_TOKEN)
-                            REFUSAL(sealed_short, ERR_FORMAT) REFUSAL(owner_other, ERR_TOKEN)
-                                REFUSAL(policy_other, ERR_TOKEN) REFUSAL(policy_bad, ERR_FORMAT)
-                                    REFUSAL(envelope_other, ERR_TOKEN) REFUSAL(generation_other, ERR_TOKEN)
-                                        REFUSAL(stage_other, ERR_STAGE) REFUSAL(stage_beyond, ERR_STAGE)
-                                            REFUSAL(stage_zero, ERR_STAGE) REFUSAL(slot_other, ERR_STAGE)
-                                                REFUSAL(slot_none, ERR_STAGE) REFUSAL(tag_profile_other, ERR_VERSION)
-                                                    REFUSAL(nonce_short, ERR_FORMAT) REFUSAL(chain_network, ERR_NETWORK)
-                                                        REFUSAL(chain_need, ERR_LINK) REFUSAL(chain_cut, ERR_FORMAT)
-                                                            REFUSAL(chain_none, ERR_FORMAT)
+#define REFUSAL(name, code)                                                                                            \
+    {                                                                                                                  \
+#name, name, code                                                                                              \
+    }
+    REFUSAL(previous_fewer, ERR_LINK),       REFUSAL(previous_none, ERR_LINK),
+    REFUSAL(previous_more, ERR_LINK),        REFUSAL(previous_twice, ERR_LINK),
+    REFUSAL(previous_unlisted, ERR_LINK),    REFUSAL(previous_other_slot, ERR_LINK),
+    REFUSAL(previous_order, ERR_LINK),       REFUSAL(previous_off_curve, ERR_LINK),
+    REFUSAL(previous_no_link, ERR_FORMAT),   REFUSAL(previous_our_key, ERR_LINK),
+    REFUSAL(prevhash_other, ERR_LINK),       REFUSAL(next_fewer, ERR_CHAIN),
+    REFUSAL(next_unlisted, ERR_CHAIN),       REFUSAL(next_order, ERR_CHAIN),
+    REFUSAL(next_twice, ERR_CHAIN),          REFUSAL(next_off_curve, ERR_CHAIN),
+    REFUSAL(next_no_link, ERR_FORMAT),       REFUSAL(e_off_curve, ERR_SESSION_KEY),
+    REFUSAL(e_compressed, ERR_SESSION_KEY),  REFUSAL(e_zero, ERR_SESSION_KEY),
+    REFUSAL(e_our_peer, ERR_SESSION_KEY),    REFUSAL(e_our_kem, ERR_SESSION_KEY),
+    REFUSAL(r_off_curve, ERR_FORMAT),        REFUSAL(r_other, ERR_TOKEN),
+    REFUSAL(sealed_flipped, ERR_TOKEN),      REFUSAL(sealed_short, ERR_FORMAT),
+    REFUSAL(owner_other, ERR_TOKEN),         REFUSAL(policy_other, ERR_TOKEN),
+    REFUSAL(policy_bad, ERR_FORMAT),         REFUSAL(envelope_other, ERR_TOKEN),
+    REFUSAL(generation_other, ERR_TOKEN),    REFUSAL(stage_other, ERR_STAGE),
+    REFUSAL(stage_beyond, ERR_STAGE),        REFUSAL(stage_zero, ERR_STAGE),
+    REFUSAL(slot_other, ERR_STAGE),          REFUSAL(slot_none, ERR_STAGE),
+    REFUSAL(tag_profile_other, ERR_VERSION), REFUSAL(nonce_short, ERR_FORMAT),
+    REFUSAL(chain_network, ERR_NETWORK),     REFUSAL(chain_need, ERR_LINK),
+    REFUSAL(chain_cut, ERR_FORMAT),          REFUSAL(chain_none, ERR_FORMAT),
 #undef REFUSAL
 };
 
@@ -524,6 +568,8 @@ static void test_start_refusals(void **state)
 
 /* ---- ask under deaths */
 
+static uint8_t untouched[HASH_LEN];
+
 struct load {
     uv_loop_t loop;
     uv_timer_t tick;
@@ -617,6 +663,7 @@ static void test_killed_workers(void **state)
 {
     (void)state;
     struct load l;
+    hash_folder(untouched);
     run_load(&l, 800, kill_one);
     assert_true(l.kills >= 2);
 }
@@ -669,6 +716,18 @@ static void test_tokend_back(void **state)
     struct load l;
     run_load(&l, 900, restart);
     assert_int_equal(l.kills, 1);
+}
+
+/* After all those logins, some of them killed half way. */
+static void test_token_untouched(void **state)
+{
+    (void)state;
+    uint8_t now[HASH_LEN];
+    token_world_stop(&world);
+    hash_folder(now);
+    assert_memory_equal(untouched, now, HASH_LEN);
+    assert_int_equal(folder_copies, 0);
+    token_world_start(&world);
 }
 
 /* A request that nobody answers ends at its deadline; one that is pending at the end is told so. */
@@ -893,6 +952,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_killed_workers),
         cmocka_unit_test(test_tokend_back),
         cmocka_unit_test(test_recycling),
+        cmocka_unit_test(test_token_untouched),
     };
     return cmocka_run_group_tests_name("token", tests, start_world, end_world);
 }

@@ -76,7 +76,8 @@ void token_world_free(struct token_world *w)
 
 /* ---- processes */
 
-static pid_t start(const struct token_world *w, const char *const *words, int target, int *ret_read)
+/* seconds: then the process is killed, also when it should have refused to serve and did not; 0: never. */
+static pid_t start(const struct token_world *w, const char *const *words, int target, unsigned seconds, int *ret_read)
 {
     char *argv[8] = {(char *)(uintptr_t)w->program};
     for (size_t i = 0; words[i] != NULL; i++)
@@ -86,6 +87,7 @@ static pid_t start(const struct token_world *w, const char *const *words, int ta
     pid_t pid = fork();
     MUST(pid >= 0, "fork");
     if (pid == 0) {
+        (void)alarm(seconds); /* survives execv */
         if (dup2(p[1], target) == target)
             (void)execv(w->program, argv);
         _exit(127);
@@ -100,12 +102,12 @@ int token_world_command(struct token_world *w, const char *const *words, char *r
     int fd, status;
     size_t len = 0;
     ssize_t n;
-    pid_t pid = start(w, words, STDERR_FILENO, &fd);
+    pid_t pid = start(w, words, STDERR_FILENO, 20, &fd);
     while (len + 1 < size && (n = read(fd, ret_text + len, size - 1 - len)) > 0)
         len += (size_t)n;
     ret_text[len] = '\0';
     (void)close(fd);
-    MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status), "%s crashed: %s", w->program, ret_text);
+    MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status), "%s crashed or did not end: %s", w->program, ret_text);
     return WEXITSTATUS(status);
 }
 
@@ -114,7 +116,7 @@ void token_world_start(struct token_world *w)
     char line[256];
     size_t len = 0;
     int fd;
-    w->pid = start(w, (const char *const[]){"run", "--config", w->config, NULL}, STDOUT_FILENO, &fd);
+    w->pid = start(w, (const char *const[]){"run", "--config", w->config, NULL}, STDOUT_FILENO, 0, &fd);
     while (len + 1 < sizeof(line) && read(fd, line + len, 1) == 1 && line[len] != '\n')
         len++;
     line[len] = '\0';
