@@ -2,7 +2,7 @@
 # crosstest: the same questions to both implementations, and their verdicts compared.
 """usage: crosstest.py JUDGE [SEED [ROUNDS]]     JUDGE: the program built from judge.c
 
-Documents, chains, receipts, entries and evidence of the self-test's world: as they are, with each edit of the self-test's tables, and
+Documents, chains, receipts, entries, exported logs and evidence of the self-test's world: as they are, with each edit of the self-test's tables, and
 with ROUNDS random edits each. Both sides must say the same, accepted or refused, but for what ALLOWED lists."""
 import pathlib
 import random
@@ -147,6 +147,25 @@ class Questions:
         self.ask(what, ("receipt", note.vkey_text(key), self.file(entry), self.file(receipt)), tree.receipt_verify, receipt, entry,
                  key)
 
+    def all_tiles(self):
+        """An exported log of two levels; then each of its files changed, shortened and taken away."""
+        log, base = self.w.nodes["n4"].log, self.folder / "tiles"
+        log.export(base)
+        names = sorted(str(path.relative_to(base)) for path in base.rglob("*") if path.is_file())
+        for what, name in [("as it is", None)] + [(what, name) for name in names for what in ("edited", "shorter", "absent")]:
+            copied = self.folder / f"tiles{len(self.asked)}"
+            log.export(copied)
+            if name is not None:
+                self.spoil(what, copied / name)
+            key = log.signer[1]
+            self.ask(f"tiles: {name} {what}", ("tiles", str(copied), note.vkey_text(key)), tree.Export, str(copied), key)
+
+    def spoil(self, what, path):
+        data = path.read_bytes()
+        path.unlink()
+        if what != "absent":
+            path.write_bytes(data[:-1] if what == "shorter" else self.edit(data))
+
     def all_evidence(self):
         folder = pathlib.Path(__file__).resolve().parents[1] / "vectors/own/tpm"
         good, bind = (folder / "evidence.bin").read_bytes(), (folder / "bind.bin").read_bytes()
@@ -171,7 +190,7 @@ def main():
         rounds = int(sys.argv[3])
     with tempfile.TemporaryDirectory() as folder:
         q = Questions(folder, seed, rounds)
-        for step in (q.all_documents, q.all_chains, q.all_receipts, q.all_evidence):
+        for step in (q.all_documents, q.all_chains, q.all_receipts, q.all_tiles, q.all_evidence):
             step()
         done = subprocess.run([judge], input="".join(words + "\n" for _, words, _ in q.asked), encoding="utf-8", errors="backslashreplace",
                               capture_output=True, check=True)

@@ -1,6 +1,6 @@
 /* judge: asks the C implementation for its verdict on what the Python one made; one question a line, one answer a line.
  *
- *   receipt VKEY ENTRY RECEIPT | entry FILE | document ROOT POLICY NOTE | evidence FILE BIND
+ *   tiles FOLDER VKEY | receipt VKEY ENTRY RECEIPT | entry FILE | document ROOT POLICY NOTE | evidence FILE BIND
  *   chain ROOT POLICY ENVELOPE ROSTER STATUS CHAIN NOW_MS
  *
  * Arguments are file names (no spaces), "-" for none, but VKEY and NOW_MS. The answer is "ok" or the error's name and
@@ -10,6 +10,7 @@
 #include "common/evidence/evidence.h"
 #include "common/ledger/entry.h"
 #include "common/ledger/receipt.h"
+#include "common/ledger/tiles.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,6 +39,14 @@ static int judge_receipt(char **w, struct err *err)
     buf_done(&entry);
     buf_done(&receipt);
     return rc;
+}
+
+static int judge_tiles(char **w, struct err *err)
+{
+    struct note_key key;
+    struct tiles_report report;
+    TRY(note_key_parse(w[2], &key, err));
+    return tiles_verify(w[1], &key, NULL, NULL, &report, err);
 }
 
 static int judge_entry(char **w, struct err *err)
@@ -113,8 +122,8 @@ static const struct {
     int words;
     int (*judge)(char **w, struct err *err);
 } questions[] = {
-    {"receipt", 4, judge_receipt},   {"entry", 2, judge_entry}, {"document", 4, judge_document},
-    {"evidence", 3, judge_evidence}, {"chain", 8, judge_chain},
+    {"tiles", 3, judge_tiles},       {"receipt", 4, judge_receipt},   {"entry", 2, judge_entry},
+    {"document", 4, judge_document}, {"evidence", 3, judge_evidence}, {"chain", 8, judge_chain},
 };
 
 static int answer(char *line)

@@ -127,8 +127,8 @@ class Proto(Case):
         self.refused("format", proto.unpack, "Factor", b"\x0a\x01\xff")
         self.refused("format", proto.pack, "Factor", {"nom": "x"})
         self.refused("format", proto.pack, "Counter", {"value": 1 << 64})
-        self.refused("too_long", proto.entry_read, b"\x08\x02" * 1025)
-        self.refused("too_long", proto.link_read, b"\x0a\x01a" * 1024)
+        self.refused("too-long", proto.entry_read, b"\x08\x02" * 1025)
+        self.refused("too-long", proto.link_read, b"\x0a\x01a" * 1024)
         self.assertEqual(proto.unpack("Attest", b"\x0a\x00")["evidence"], [{"format": "", "data": b""}])
 
 
@@ -219,7 +219,7 @@ class Trees(Case):
         self.refused("proof", tree.receipt_verify, receipt, flip(entry, 0), key)
         self.refused("format", tree.receipt_verify, receipt.replace(b"\n\n", b"\nAAAA\n\n", 1), entry, key)
         self.refused("format", tree.receipt_verify, receipt.replace(b"\n\n", b"\n"), entry, key)
-        self.refused("too_long", tree.receipt_verify, receipt + b"\n" * 16384, entry, key)
+        self.refused("too-long", tree.receipt_verify, receipt + b"\n" * 16384, entry, key)
         other = note.seed_key(b"o" * 32, "example.test/n1/log")[1]
         self.refused("signature", tree.receipt_verify, receipt, entry, other)
         self.refused("signature", tree.receipt_verify, receipt, entry, note.Key("example.test/n2/log", key.public))
@@ -237,7 +237,7 @@ class Notes(Case):
 
     def test_limits(self):
         signer = note.seed_key(b"s" * 32, "n")
-        self.refused("too_long", note.sign, b"a" * (1 << 20) + b"\n", signer)
+        self.refused("too-long", note.sign, b"a" * (1 << 20) + b"\n", signer)
         good = note.sign(b"a\n", signer)
         line = good[3:]
         self.refused("format", note.verify, b"a\n\n" + line * 101, [])

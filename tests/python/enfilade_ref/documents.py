@@ -263,7 +263,7 @@ def parse(text_bytes):
     first = re.match(rb"enfilade: ([a-z]+)/v1\n", text_bytes)
     kind = first[1].decode("ascii") if first else None
     need(kind in SCHEMAS, "format", "first line is not `enfilade: <type>/v1`")
-    need(kind != "chain" or len(text_bytes) <= CHAIN_MAX, "too_long", "chain")
+    need(kind != "chain" or len(text_bytes) <= CHAIN_MAX, "too-long", "chain")
     required, optional, check = SCHEMAS[kind]
     common = {"enfilade": one_of(f"{kind}/v1"), "network": name}
     if kind != "chain":

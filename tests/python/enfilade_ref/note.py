@@ -62,7 +62,7 @@ def vkey_text(key):
 def text_check(text):
     """Rule of ours: printable ASCII and newlines, the last byte a newline."""
     need(0 < len(text) and text.endswith(b"\n"), "format", "text does not end with a newline")
-    need(len(text) <= TEXT_MAX, "too_long", "text")
+    need(len(text) <= TEXT_MAX, "too-long", "text")
     need(all(c == 0x0A or 0x20 <= c <= 0x7E for c in text), "format", "text is not printable ASCII and newlines")
 
 

@@ -150,7 +150,7 @@ LINK_BODY_MAX = 2048
 
 def entry_read(data):
     """A ledger entry."""
-    need(len(data) <= ENTRY_MAX, "too_long", "entry")
+    need(len(data) <= ENTRY_MAX, "too-long", "entry")
     entry = unpack("Entry", data)
     need(entry["type"] in ENTRY_TYPES, "format", "entry without a type")
     lengths_check("Entry", entry, {"walk_id": (0, 16), **{field: (0, 32) for field in (
@@ -160,7 +160,7 @@ def entry_read(data):
 
 def link_read(data):
     """A link body."""
-    need(len(data) <= LINK_BODY_MAX, "too_long", "link body")
+    need(len(data) <= LINK_BODY_MAX, "too-long", "link body")
     body = unpack("LinkBody", data)
     lengths_check("LinkBody", body, {field: (32,) for field in (
         "sid", "eid", "chain_hash", "policy_hash", "envelope_hash", "prevhash")})

@@ -1,5 +1,5 @@
 # refuse: the one exception of this package, and the error table that names its codes.
-"""Every check that fails raises Refused(code, text); code is a name of the project's error table in lower case.
+"""Every check that fails raises Refused(code, text); code is a name of the project's error table, lower case with dashes.
 
 The table itself is read from common/base/err.h, which is its only home."""
 import functools
@@ -32,7 +32,7 @@ def error_table():
     header = (SOURCE_ROOT / "common/base/err.h").read_text(encoding="utf-8")
     rows = re.findall(r"X\((\w+), (\d+), (?:NEVER|HERE|ELSEWHERE), (\w+),", header)
     need(len(rows) >= 40, "internal", "error table of err.h cannot be read")
-    return {name.lower(): (int(wire), exit_name.lower()) for name, wire, exit_name in rows}
+    return {name.lower().replace("_", "-"): (int(wire), exit_name.lower()) for name, wire, exit_name in rows}
 
 
 EXIT_CODES = {"done": 0, "internal": 1, "usage": 2, "denied": 3, "unavailable": 4, "integrity": 5}

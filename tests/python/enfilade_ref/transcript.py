@@ -58,7 +58,7 @@ SCHEMA = mapping({"version": whole(1, 1), "network": name, "root": text, "root_h
 
 def load(path):
     data = pathlib.Path(path).read_bytes()
-    need(len(data) <= SIZE_MAX, "too_long", "transcript")
+    need(len(data) <= SIZE_MAX, "too-long", "transcript")
 
     def pairs(items):
         need(len({key for key, _ in items}) == len(items), "format", "one key twice")
@@ -177,7 +177,7 @@ class Verification:
                 raise error.within(node) from error
         for visit, (index, checkpoint) in zip(self.granted, self.receipts):
             export = self.exports.get(visit["node"])
-            need(export is not None, "not_found", f"{visit['node']}: log was not exported")
+            need(export is not None, "not-found", f"{visit['node']}: log was not exported")
             need(index < len(export.entries) and export.entries[index] == visit["entry"], "integrity",
                  f"{visit['node']}: entry {index} of the log is another")
             need(export.root_at(checkpoint.size) == checkpoint.root, "integrity", f"{visit['node']}: receipt of another history")

@@ -140,7 +140,7 @@ def receipt_make(index, proof, checkpoint_note):
 
 def receipt_verify(receipt, entry, key):
     """-> (index, checkpoint)"""
-    need(len(receipt) <= RECEIPT_MAX, "too_long", "receipt")
+    need(len(receipt) <= RECEIPT_MAX, "too-long", "receipt")
     head, gap, note = receipt.partition(b"\n\n")
     need(bool(gap), "format", "receipt without checkpoint")
     lines = head.split(b"\n")

@@ -300,5 +300,5 @@ def check_directory(directory, maker=None, say=print):
         done = check_file(path)
         total += sum(done.values())
         say(f"{path.name}: {done['computed']} computed, {done['refused']} refused")
-    need(total > 0, "not_found", f"{directory}: no vectors")
+    need(total > 0, "not-found", f"{directory}: no vectors")
     return total
