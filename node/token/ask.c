@@ -29,6 +29,7 @@ struct pending {
     uint64_t id, deadline_ms;
     enum message_type reply;
     struct buf record;
+    unsigned resends;
     bool writing; /* a copy of record is in libuv's hands */
     struct link *leaf;
     token_done done;
@@ -164,11 +165,20 @@ static void send_record(struct ask *a, struct link *l, struct pending *p)
         free(w);
 }
 
+/* A request over which workers die again and again is given up, before it takes all others along. */
 static void send_again(struct ask *a)
 {
-    for (size_t i = 0; i < ASK_PENDING_MAX && a->link != NULL; i++)
-        if (a->pending[i] != NULL && a->pending[i]->leaf == NULL)
-            send_record(a, a->link, a->pending[i]);
+    struct err err = {0};
+    (void)err_set(&err, ERR_TOKEN, "token: workers died %d times over this request", ASK_RESEND_MAX);
+    for (size_t i = 0; i < ASK_PENDING_MAX && a->link != NULL; i++) {
+        struct pending *p = a->pending[i];
+        if (p == NULL || p->leaf != NULL)
+            continue;
+        if (p->resends++ < ASK_RESEND_MAX)
+            send_record(a, a->link, p);
+        else
+            complete(a, p, NULL, &err);
+    }
 }
 
 /* ---- reading */

@@ -13,6 +13,7 @@
 #include "proto/message.h"
 
 #define ASK_PENDING_MAX 256
+#define ASK_RESEND_MAX 10 /* then a request fails with ERR_TOKEN */
 
 typedef struct uv_loop_s uv_loop_t;
 
