@@ -195,6 +195,16 @@ static int load_folder(struct depot *d, const char *path, bool state, struct err
     return rc;
 }
 
+int depot_load(struct shelf *shelf, const char *folder, struct err *err)
+{
+    struct client_config config = {.state = NULL};
+    struct depot d = {.config = &config, .shelf = shelf};
+    int rc = load_folder(&d, folder, true, err);
+    for (size_t i = 0; i < d.chain_count; i++)
+        document_unref(d.chains[i]);
+    return rc;
+}
+
 static int load_device(struct depot *d, struct err *err)
 {
     if (d->config->device_certificate == NULL)

@@ -20,6 +20,9 @@ struct depot;
 MUST_CHECK int depot_open(const struct client_config *config, uv_loop_t *loop, bool device, struct depot **ret,
                           struct err *err);
 void depot_close(struct depot *d);
+/* Offers every document in a folder to a shelf, in the right order, expired ones too (as they were when they were
+ * valid), chains not. For operators' tools that make the next version. */
+MUST_CHECK int depot_load(struct shelf *shelf, const char *folder, struct err *err);
 struct shelf *depot_shelf(struct depot *d);
 /* The context that trusts exactly the identities of the roster in force; borrowed until the next call. ERR_DOCUMENTS.
  */

@@ -7,7 +7,7 @@
 #include <uv.h>
 
 #define CHAIN_LIFETIME_MS 3600000 /* of generated chains, when the policy allows that much */
-#define ATTEMPTS_MAX 2            /* documents may change under a walk */
+#define ATTEMPTS_MAX 2            /* documents may change under a walk; struct enf keeps two */
 #define JOBS_MAX 64
 
 /* ---- life */
@@ -49,6 +49,7 @@ void open_free(struct enf *e)
     if (e == NULL)
         return;
     walk_free(e->walk);
+    walk_free(e->before);
     document_unref(e->chain);
     depot_close(e->depot);
     if (e->workers != NULL)
@@ -281,7 +282,7 @@ static int open_attester(struct enf *e, const struct document *policy, struct er
 
 static int walk_papers(struct enf *e, const struct open_papers *p, struct secret **ret_secrets, struct err *err)
 {
-    walk_free(e->walk);
+    e->before = e->walk;
     e->walk = NULL;
     document_unref(e->chain);
     e->chain = document_ref(p->chain);
@@ -350,6 +351,9 @@ int open_unseal(struct enf *e, const char *operation, const char *chain_path, op
                 void *arg, struct err *err)
 {
     int rc = ERR_STALE;
+    walk_free(e->walk);
+    walk_free(e->before);
+    e->walk = e->before = NULL;
     for (int i = 0; rc == ERR_STALE && i < ATTEMPTS_MAX; i++) {
         if (err != NULL)
             *err = (struct err){0};

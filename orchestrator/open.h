@@ -16,6 +16,7 @@ struct enf {
     struct worker_pool *workers;
     struct client_attester attester;
     struct walk *walk;      /* the last one: its visits are still on show */
+    struct walk *before;    /* the one before it in the same call, when documents changed under it */
     struct document *chain; /* its chain */
     enf_observer observer;
     void *observer_arg;
