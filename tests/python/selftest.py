@@ -636,7 +636,9 @@ class Transcripts(Case):
             "another slot": {"walk": dict(self.good["walk"], visits=[dict(v, slot=3) for v in visits])},
             "a document less": {"documents": self.good["documents"][1:]},
             "a document twice": {"documents": self.good["documents"] + self.good["documents"][:1]},
-            "no tiles": {"tiles": {}}, "exit code": {"exit_codes": {"unseal": 0, "pcr changed": 5}},
+            "roster twice, no inventory": {"documents": [note for note in self.good["documents"]
+                                                         if "inventory/v1" not in note] + self.good["documents"][:1]},
+            "tiles of a stranger": {"tiles": dict(self.good["tiles"], n9="tiles/n1")}, "no tiles": {"tiles": {}}, "exit code": {"exit_codes": {"unseal": 0, "pcr changed": 5}},
             "exit code missing": {"exit_codes": {"unseal": 0}}, "version": {"version": 2}, "unknown": {"more": 1},
             "two denials, one entry": {"denials": self.good["denials"] + [dict(self.good["denials"][0], what="again")],
                                        "exit_codes": {"unseal": 0, "pcr changed": 3, "again": 3}},
@@ -671,9 +673,11 @@ class Transcripts(Case):
                 self.refused("link expired chain", transcript.verify, pathlib.Path(folder) / "transcript.json")
 
     def test_a_stranger_or_too_few(self):
-        for members in (((1, "n2"), (2, "n3")), ((1, "n1"), (1, "n2"), (2, "n3"), (2, "n5"))):
+        for members, unlisted in ((((1, "n2"), (2, "n3")), ()), (((1, "n1"), (1, "n2"), (2, "n3"), (2, "n5")), ()),
+                                  (((1, "n1"), (1, "n2"), (2, "n3")), ()), (((1, "n2"), (2, "n3"), (2, "n4")), ("n4",))):
             with tempfile.TemporaryDirectory() as folder:
                 w = world.World()
+                w.make_chain(unlisted)
                 w.walk(members)
                 w.transcript(folder)
                 self.refused("link", transcript.verify, pathlib.Path(folder) / "transcript.json")
@@ -682,14 +686,17 @@ class Transcripts(Case):
         """A log that was signed again without the granted entry does not pass."""
         log = self.w.nodes["n5"].log
         kept, node = log.entries, self.folder / "tiles/n5"
+        granted = kept.index(self.w.entries["n5"])
         saved = self.folder / "saved"
         shutil.copytree(node, saved)
-        shutil.rmtree(node)
-        log.entries = []
-        for _ in kept:
-            log.append({"type": 1})
-        log.export(node)
-        self.refused("integrity", self.verify, self.good)
+        for same in ([], [granted]):  # nothing as it was; then the granted entry in its place, others changed
+            shutil.rmtree(node)
+            log.entries = []
+            for i, entry in enumerate(kept):
+                log.append({"type": 5})
+                log.entries[i] = entry if i in same else log.entries[i]
+            log.export(node)
+            self.refused("integrity", self.verify, self.good)
         log.entries = kept
         shutil.rmtree(node)
         shutil.move(saved, node)

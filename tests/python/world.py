@@ -151,9 +151,9 @@ class World:
         for kind in ("roster", "status", "inventory", "policy", "envelope"):
             self.found[kind] = documents.verify(self.notes[kind], self.root, [self.found["policy"]] if kind == "envelope" else [])
 
-    def make_chain(self):
+    def make_chain(self, unlisted=()):
         stages = "".join(f"  - name: {name}\n    need: {need}\n    members: [" + ", ".join(
-            f"{{slot: {slot}, node: {node}}}" for slot, node in enumerate(members, 1)) + "]\n" for name, need, members in STAGES)
+            f"{{slot: {slot}, node: {node}}}" for slot, node in enumerate(members, 1) if node not in unlisted) + "]\n" for name, need, members in STAGES)
         text = (f"enfilade: chain/v1\nnetwork: {NET}\noperation: unlock-db\npolicy: {self.found['policy'].hash.hex()}\n"
                 f"envelope: {self.found['envelope'].hash.hex()}\nnot_after: {strict.time_text(NOW + DAY // 2)}\nstages:\n{stages}")
         self.chain = documents.parse(text.encode("ascii"))
