@@ -90,7 +90,7 @@ static int make_device_ca(struct init *in, struct err *err)
     struct buf pem;
     void *key = NULL;
     buf_init(&pem, 64 * 1024);
-    snprintf(name, sizeof(name), "%.40s device CA", in->c.network);
+    snprintf(name, sizeof(name), "%.40s-device-ca", in->c.network);
     int rc = identity_key_new(&key);
     if (rc == 0)
         rc = ceremony_path(&in->c, path, err, "ca/device-ca.key");
@@ -323,7 +323,7 @@ static bool is_empty(const char *folder)
 static int make_folders(struct init *in, struct err *err)
 {
     static const char *const folders[] = {"keys",    "ca",     "config",           "nodes",
-                                          "devices", "client", "client/documents", "client/payload"};
+                                          "devices", "client", "client/documents", "client/payload", "client/state"};
     if (mkdir(in->c.folder, 0700) != 0 && errno != EEXIST)
         return err_set(err, ERR_IO, "cannot make %s: %s", in->c.folder, strerror(errno));
     if (!is_empty(in->c.folder))
