@@ -74,9 +74,7 @@ static int do_init(const struct arguments *a, struct err *err)
     char *slash = strrchr(self, '/');
     if (slash != NULL)
         *slash = '\0';
-    (void)snprintf(path, sizeof(path), "%s/token/enfilade-tokend", self);
-    if (access(path, X_OK) != 0)
-        (void)snprintf(path, sizeof(path), "%s/enfilade-tokend", self);
+    (void)snprintf(path, sizeof(path), "%s/enfilade-tokend", self);
     (void)execl(path, "enfilade-tokend", "init", "--config", a->config, "--out", a->out, (char *)NULL);
     return err_set(err, ERR_NOT_FOUND, "%s cannot be run: %s", path, strerror(errno));
 }
