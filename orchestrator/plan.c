@@ -58,7 +58,7 @@ void plan_failed(struct plan *p, unsigned member, int code, bool denied, uint64_
     m->busy = false;
     m->state = PLAN_FAILED;
     uint64_t again_ms = now_ms + (uint64_t)PLAN_RETRY_MS * m->tries;
-    if (is_passing(code, denied) && m->tries < PLAN_TRIES_MAX && again_ms < p->started_ms + PLAN_LIMIT_MS) {
+    if (is_passing(code, denied) && m->tries < PLAN_TRIES_MAX && again_ms < p->started_ms + PLAN_LAST_RETRY_MS) {
         m->state = PLAN_WAITING;
         m->since_ms = again_ms;
     }
@@ -164,6 +164,7 @@ static uint64_t next_wake(const struct plan *p, uint64_t now_ms)
 {
     uint64_t wake_ms = now_ms + PLAN_HEDGE_MS;
     sooner(&wake_ms, p->started_ms + 2 * PLAN_HEDGE_MS, now_ms);
+    sooner(&wake_ms, p->started_ms + PLAN_LAST_RETRY_MS, now_ms);
     sooner(&wake_ms, p->started_ms + PLAN_LIMIT_MS, now_ms);
     for (unsigned i = 0; i < p->count; i++) {
         const struct plan_member *m = &p->members[i];
@@ -203,7 +204,7 @@ struct plan_action plan_next(struct plan *p, uint64_t now_ms)
         }
     }
     bool refused = final_denial(p) != 0;
-    end_waiting(p, refused, now_ms >= p->started_ms + PLAN_LIMIT_MS);
+    end_waiting(p, refused, now_ms >= p->started_ms + PLAN_LAST_RETRY_MS);
     if (!refused) {
         int i = choose(p, now_ms);
         if (i >= 0)

@@ -21,8 +21,9 @@
 
 #define PLAN_HEDGE_MS 1500    /* silence after which somebody else is asked too */
 #define PLAN_PATIENCE_MS 3000 /* silence of a connected member after which it may be given up */
-#define PLAN_LIMIT_MS 4800    /* age of a stage from which on silent members are given up */
-#define PLAN_RETRY_MS 400     /* pause before the same member is tried again, times the number of tries */
+#define PLAN_LIMIT_MS 4500    /* age of a stage from which on silent members are given up */
+#define PLAN_LAST_RETRY_MS (PLAN_LIMIT_MS - PLAN_HEDGE_MS) /* nobody is tried again after that age of the stage */
+#define PLAN_RETRY_MS 400 /* pause before the same member is tried again, times the number of tries */
 #define PLAN_TRIES_MAX 3
 #define PLAN_BUSY_MIN_MS 50 /* bounds on how long a busy node makes us wait */
 #define PLAN_BUSY_MAX_MS 3000

@@ -322,8 +322,8 @@ static bool is_empty(const char *folder)
 
 static int make_folders(struct init *in, struct err *err)
 {
-    static const char *const folders[] = {"keys",    "ca",     "config",           "nodes",
-                                          "devices", "client", "client/documents", "client/payload", "client/state"};
+    static const char *const folders[] = {
+        "keys", "ca", "config", "nodes", "devices", "client", "client/documents", "client/payload", "client/state"};
     if (mkdir(in->c.folder, 0700) != 0 && errno != EEXIST)
         return err_set(err, ERR_IO, "cannot make %s: %s", in->c.folder, strerror(errno));
     if (!is_empty(in->c.folder))

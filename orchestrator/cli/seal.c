@@ -22,7 +22,9 @@ static const char help[] =
     "  --payload FILE|DIR        detach the payload: needed above 256 KiB. In a folder it gets the name that clients "
     "look\n"
     "                            for, ID-GENERATION.payload\n"
-    "  --id HEX                  the envelope's id, 16 bytes (default: a new one)\n"
+    "  --id HEX                  the envelope's id, 16 bytes (default: what client.yaml expects for the operation, "
+    "else\n"
+    "                            a new one)\n"
     "  --generation N            default 1; a new payload under the same id needs a higher one\n"
     "  --expires SPAN            default 365d\n"
     "  --config FILE             client.yaml, for root, roster and status; or instead of it\n"
@@ -108,8 +110,11 @@ static int fill_order(const struct given *g, struct cli_shelf *shelf, struct sea
     o->generation = 1;
     if (g->generation != NULL)
         TRY(text_u64(g->generation, "--generation", 1, UINT64_MAX, &o->generation, err));
+    const struct client_operation *known = shelf->config != NULL ? config_operation(shelf->config, g->operation) : NULL;
     if (g->id != NULL)
         TRY(text_hex(g->id, "--id", o->id, sizeof(o->id), err));
+    else if (known != NULL)
+        memcpy(o->id, known->envelope, sizeof(o->id));
     else
         TRY(rng.fill(rng.arg, o->id, sizeof(o->id)));
     TRY(cli_span(g->expires != NULL ? g->expires : "365d", "expires", &span_ms, err));
