@@ -153,18 +153,16 @@ static void on_ready(void *arg, const struct err *err)
 
 void world_until(struct world *w, const bool *flag)
 {
-    alarm(60);
+    alarm(120);
     while (!*flag)
         uv_run(&w->loop, UV_RUN_ONCE);
-    alarm(0);
 }
 
 void world_until_count(struct world *w, const size_t *counter, size_t value)
 {
-    alarm(60);
+    alarm(120);
     while (*counter < value)
         uv_run(&w->loop, UV_RUN_ONCE);
-    alarm(0);
 }
 
 int world_open(struct world *w, size_t map_bytes)

@@ -47,7 +47,7 @@ int world_open(struct world *w, size_t map_bytes); /* store, pool, log; waits fo
 void world_close(struct world *w);                 /* stops and frees all but the folder */
 void world_remove(struct world *w);
 void world_tick(struct world *w, uint64_t ms); /* time passes */
-/* Runs the loop until *flag; ends the test program when that takes a minute. */
+/* Runs the loop until *flag; ends the test program when that takes two minutes. */
 void world_until(struct world *w, const bool *flag);
 void world_until_count(struct world *w, const size_t *counter, size_t value);
 struct store *world_store(const struct world *w, bool read_only); /* opened aside, while the log is closed */
