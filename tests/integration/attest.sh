@@ -4,7 +4,7 @@
 #   attest.sh BINARY                      the tests
 #   ENFILADE_RECORD=DIR attest.sh BINARY  writes a recorded quote into DIR instead (tests/vectors/own/tpm)
 set -eu
-swtpm=$(cd "$(dirname "$0")/../lib" && pwd)/swtpm.sh
+swtpm=$(cd "$(dirname "$0")/../../deploy/examples" && pwd)/tpm
 work=$(mktemp -d)
 finish() {
     "$swtpm" stop "$work/one" || :
