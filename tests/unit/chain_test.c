@@ -234,6 +234,10 @@ static void regions_too_few(struct network *n)
 {
     SET(NODE(n, 5).region, "r1");
 } /* n4 and n5: 2 of the 3 listed */
+static void regions_too_few_behind_the_first(struct network *n) /* n4 r1, n6 r3, n5 r3: the larger group comes last */
+{
+    SET(NODE(n, 5).region, "r3");
+}
 static void operators_too_few(struct network *n)
 {
     SET(NODE(n, 6).operator_, "op4");
@@ -331,6 +335,7 @@ static const struct {
     ROW(operator_not_allowed, ERR_CHAIN, "operator op1"),
     ROW(vendor_not_allowed, ERR_CHAIN, "vendor acme"),
     ROW(regions_too_few, ERR_CHAIN, "1 distinct regions, the policy wants 2"),
+    ROW(regions_too_few_behind_the_first, ERR_CHAIN, "1 distinct regions, the policy wants 2"),
     ROW(operators_too_few, ERR_CHAIN, "1 distinct operators, the policy wants 2"),
     ROW(vendors_too_few, ERR_CHAIN, "1 distinct vendors, the policy wants 2"),
     ROW(chain_revoked, ERR_REVOKED, "the chain is revoked"),

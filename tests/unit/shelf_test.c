@@ -376,6 +376,18 @@ static void roots_follow_one_another(void **state)
     assert_int_equal(offer_changed(two, EXPIRY, LATER_EXPIRY, KEYS_ROOT | KEY_BIT(KEY_OTHER)), ERR_STALE);
     assert_int_equal(offer_changed(three, EXPIRY, LATER_EXPIRY, KEY_BIT(KEY_OTHER)), ERR_EQUIVOCATION);
     assert_int_equal(offer_changed(three, EXPIRY, LATER_EXPIRY, KEYS_ROOT), ERR_THRESHOLD);
+    /* who may have signed another version 4 is what root 3 says, not what the first version 4 says */
+    struct document d = *net.root;
+    d.version = 4;
+    d.root.role[ROLE_ROOT] = (struct role_keys){1, &net.vkey[KEY_STATUS], 1};
+    char *four = network_write(&d);
+    d.root.role[ROLE_ROOT] = (struct role_keys){1, &net.vkey[KEY_INVENTORY], 1};
+    char *other = network_write(&d);
+    assert_int_equal(offer(four, KEY_BIT(KEY_OTHER) | KEY_BIT(KEY_STATUS)), 0);
+    assert_int_equal(offer(other, KEY_BIT(KEY_STATUS) | KEY_BIT(KEY_INVENTORY)), ERR_THRESHOLD);
+    assert_int_equal(offer(other, KEY_BIT(KEY_OTHER) | KEY_BIT(KEY_INVENTORY)), ERR_EQUIVOCATION);
+    free(four);
+    free(other);
     free(two);
     free(three);
 }
@@ -500,6 +512,33 @@ static void rows_are_bounded(void **state)
     free(late);
 }
 
+static void policies_that_live_make_no_room(void **state)
+{
+    (void)state;
+    accept_all();
+    char to[64];
+    for (unsigned i = 1; i < SHELF_POLICIES_MAX; i++) {
+        (void)snprintf(to, sizeof(to), "name: policy-%u\n", i);
+        assert_int_equal(offer_changed(net.policy_text, "name: db-policy\n", to, KEY_BIT(KEY_POLICY)), 0);
+    }
+    assert_int_equal(offer_changed(net.policy_text, "name: db-policy\n", "name: late\n", KEY_BIT(KEY_POLICY)),
+                     ERR_FULL);
+    assert_non_null(shelf_find_hash(shelf, DOCUMENT_POLICY, net.policy->hash));
+    /* a superseded version that nobody names does */
+    assert_int_equal(offer_changed(net.policy_text, "name: db-policy\nversion: 1\n", "name: policy-7\nversion: 2\n",
+                                   KEY_BIT(KEY_POLICY)),
+                     ERR_FULL);
+    shelf_free(shelf);
+    assert_int_equal(shelf_new(NETWORK_NAME, net.root->hash, &shelf), 0);
+    accept_all();
+    for (unsigned i = 2; i <= SHELF_POLICIES_MAX + 8; i++) {
+        (void)snprintf(to, sizeof(to), "name: web-policy\nversion: %u\n", i);
+        assert_int_equal(offer_changed(net.policy_text, "name: db-policy\nversion: 1\n", to, KEY_BIT(KEY_POLICY)), 0);
+    }
+    assert_int_equal(shelf_find(shelf, DOCUMENT_POLICY, bytes_str("web-policy"))->version, SHELF_POLICIES_MAX + 8);
+    assert_non_null(shelf_find_hash(shelf, DOCUMENT_POLICY, net.policy->hash));
+}
+
 /* ---- after a restart */
 
 struct saved {
@@ -590,6 +629,7 @@ int main(void)
         STORY(generations_stand_beside_one_another),
         STORY(withdrawn_generations_are_refused),
         STORY(rows_are_bounded),
+        STORY(policies_that_live_make_no_room),
         STORY(floors_survive_a_restart_after_expiry),
         STORY(nonsense_changes_nothing),
     };
