@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 from enfilade_ref import chain as chains
-from enfilade_ref import documents, note, strict, transcript, tree, vectors, vectors_make
+from enfilade_ref import documents, note, strict, th, transcript, tree, vectors, vectors_make
 from enfilade_ref.refuse import EXIT_CODES, Refused, error_table, need
 
 
@@ -61,6 +61,21 @@ def transcript_verify(arguments):
         print(line)
 
 
+def walk_(arguments):
+    """Needs python3-openssl, which no other verb does."""
+    from enfilade_ref import client, wire
+    try:
+        plain, session = client.Client(arguments.config).walk(arguments.operation, lambda line: print(line, file=sys.stderr))
+    except client.Denied as error:
+        raise Refused(error.code, str(error)) from error
+    except wire.Closed as error:
+        raise Refused("closed", str(error)) from error
+    if arguments.out:
+        pathlib.Path(arguments.out).write_bytes(plain)
+    print(f"walk: {len(session.visits)} doors, {len(session.chain['stages'])} stages, every link and receipt verified; "
+          f"secret of {len(plain)} bytes, SHA-256 {th.sha256(plain).hex()}")
+
+
 VKEY = ("--vkey", {"required": True, "help": "the log's verification key"})
 VERBS = (
     ("documents verify", documents_verify, (("files", {"nargs": "*"}), ("--root", {"required": True}),
@@ -68,6 +83,7 @@ VERBS = (
                                             ("--now", {"help": "time for chains (default: just before not_after)"}))),
     ("tiles verify", tiles_verify, (("directory", {}), VKEY)),
     ("receipt verify", receipt_verify, (("file", {}), ("--entry", {"required": True}), VKEY)),
+    ("walk", walk_, (("operation", {}), ("--config", {"required": True}), ("--out", {"help": "write the secret to this file"}))),
     ("transcript verify", transcript_verify, (("file", {}), ("--secret", {}))),
     ("vectors check", vectors_check, (("directory", {}), ("--maker", {"choices": ("c", "python")}))),
     ("vectors make", vectors_make_, (("directory", {}),)),
@@ -78,10 +94,10 @@ def parser():
     top = argparse.ArgumentParser(prog="enfilade-ref", description="Checks Enfilade's formats independently.")
     nouns, groups = top.add_subparsers(required=True, metavar="NOUN"), {}
     for name, function, arguments in VERBS:
-        noun, verb = name.split()
-        if noun not in groups:
+        noun, _, verb = name.partition(" ")
+        if verb and noun not in groups:
             groups[noun] = nouns.add_parser(noun).add_subparsers(required=True, metavar="VERB")
-        sub = groups[noun].add_parser(verb)
+        sub = groups[noun].add_parser(verb) if verb else nouns.add_parser(noun)
         for flag, settings in arguments:
             sub.add_argument(flag, **settings)
         sub.set_defaults(function=function)
