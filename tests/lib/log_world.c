@@ -12,8 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-unsigned world_syncs, world_syncs_to_fail;
-bool world_disk_full;
+_Atomic unsigned world_syncs, world_syncs_to_fail;
+_Atomic bool world_disk_full;
 
 /* These stand before libc's own for the whole process, LMDB included. */
 int fdatasync(int fd)
@@ -24,7 +24,7 @@ int fdatasync(int fd)
         return -1;
     }
     int rc = (int)syscall(SYS_fdatasync, fd);
-    __atomic_add_fetch(&world_syncs, 1, __ATOMIC_SEQ_CST);
+    world_syncs++;
     return rc;
 }
 

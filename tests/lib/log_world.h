@@ -39,8 +39,8 @@ struct world {
 };
 
 /* How often the disk was told to keep what it has, and whether the next times fail. */
-extern unsigned world_syncs, world_syncs_to_fail;
-extern bool world_disk_full;
+extern _Atomic unsigned world_syncs, world_syncs_to_fail;
+extern _Atomic bool world_disk_full;
 
 void world_folder(struct world *w);                /* a new empty temporary folder, seed of the key fixed */
 int world_open(struct world *w, size_t map_bytes); /* store, pool, log; waits for ready; its error, 0 */
