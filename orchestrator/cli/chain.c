@@ -107,13 +107,16 @@ static int chain_judge(int argc, char **argv)
 /* The envelope that the configuration expects for the operation; any one for it without a configuration. */
 struct search {
     const char *operation;
+    const struct client_operation *expected; /* NULL: whichever is the newest */
     struct document *found;
 };
 
 static void on_document(void *arg, struct document *d)
 {
     struct search *s = arg;
-    if (d->type == DOCUMENT_ENVELOPE && strcmp(d->envelope.operation, s->operation) == 0 &&
+    bool expected = d->type == DOCUMENT_ENVELOPE &&
+                    (s->expected == NULL || memcmp(d->envelope.id, s->expected->envelope, ENVELOPE_ID_LEN) == 0);
+    if (expected && strcmp(d->envelope.operation, s->operation) == 0 &&
         (s->found == NULL || d->version > s->found->version))
         s->found = d;
 }
@@ -122,7 +125,8 @@ static int generate(struct cli_shelf *s, const char *operation, uint64_t lifetim
                     struct buf *text, struct err *err)
 {
     struct chain_hint hints[CLI_LIST_MAX] = {0};
-    struct search search = {.operation = operation};
+    const struct client_operation *known = s->config != NULL ? config_operation(s->config, operation) : NULL;
+    struct search search = {.operation = operation, .expected = known};
     for (size_t i = 0; i < avoid->count; i++) {
         TRY(text_name(avoid->at[i], "--avoid", err));
         snprintf(hints[i].node, sizeof(hints[i].node), "%s", avoid->at[i]);

@@ -4,6 +4,7 @@
 #include "orchestrator/cli/json.h"
 #include "orchestrator/words.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +178,8 @@ int cli_run_program(char *const argv[], struct err *err)
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
-        if (dup2(STDERR_FILENO, STDOUT_FILENO) >= 0)
+        int null = open("/dev/null", O_WRONLY);
+        if (null >= 0 && dup2(null, STDOUT_FILENO) >= 0)
             execvp(argv[0], argv);
         dprintf(STDERR_FILENO, "enfilade: cannot run %s: %s\n", argv[0], strerror(errno));
         _exit(127);

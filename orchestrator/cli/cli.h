@@ -58,8 +58,8 @@ MUST_CHECK int cli_span(const char *text, const char *option, uint64_t *ret_ms, 
 /* A program of this project: beside this one (or in its build folder), else its bare name for PATH. */
 #define CLI_PROGRAM_MAX 4200
 const char *cli_program(const char *name, char path[CLI_PROGRAM_MAX]);
-/* Runs it to its end; its output goes to stderr. 0 only when it exits with 0; else ERR_INTERNAL with its exit code in
- * text. */
+/* Runs it to its end; what it prints on stdout is dropped. 0 only when it exits with 0; else ERR_INTERNAL with its exit
+ * code in text. */
 MUST_CHECK int cli_run_program(char *const argv[], struct err *err);
 /* Seconds, not milliseconds, stand in documents. */
 uint64_t cli_now_s_ms(void);
