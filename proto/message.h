@@ -315,9 +315,10 @@ struct message {
 /* ERR_FORMAT (text names the field), ERR_TOO_LONG, ERR_NOMEM. wire may be freed afterwards. */
 MUST_CHECK int message_unpack(enum message_type type, struct bytes wire, struct message **ret, struct err *err);
 void message_free(struct message *m);
-/* Appends the encoding of *m (m->type and its field; m->owned is not looked at). Held to the same rules and limits as what is
- * unpacked (proto/shape.c); but explain.text and token_failure.text, words for people, are cut at 1024 bytes and made printable.
- * ERR_TOO_LONG (also: does not fit into out), ERR_FORMAT, ERR_NOMEM; then nothing was appended. *err must be zeroed before. */
+/* Appends the encoding of *m (m->type and its field; m->owned is not looked at). Held to the same rules and limits as
+ * what is unpacked (proto/shape.c); but explain.text and token_failure.text, words for people, are cut at 1024 bytes
+ * and made printable. ERR_TOO_LONG (also: does not fit into out), ERR_FORMAT, ERR_NOMEM; then nothing was appended.
+ * *err must be zeroed before. */
 MUST_CHECK int message_pack(const struct message *m, struct buf *out, struct err *err);
 size_t message_max(enum message_type type);       /* 0 for unknown types */
 const char *message_name(enum message_type type); /* "begin" */

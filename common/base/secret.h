@@ -15,10 +15,10 @@ struct secret; /* opaque: owns its bytes */
  * (PR_SET_DUMPABLE 0, RLIMIT_CORE 0). ERR_INTERNAL when the memory cannot be locked: says which limit to raise. */
 MUST_CHECK int secret_setup(struct err *err);
 
-MUST_CHECK int secret_new(size_t len, struct secret **ret_secret);                  /* zeroed; ERR_NOMEM, ERR_TOO_LONG */
-MUST_CHECK int secret_copy(struct bytes from, struct secret **ret_secret);          /* the caller wipes `from` */
-MUST_CHECK int secret_random(size_t len, struct secret **ret_secret);               /* RAND_priv_bytes */
-void secret_free(struct secret *s);                                                 /* wipes; NULL is fine */
+MUST_CHECK int secret_new(size_t len, struct secret **ret_secret);         /* zeroed; ERR_NOMEM, ERR_TOO_LONG */
+MUST_CHECK int secret_copy(struct bytes from, struct secret **ret_secret); /* the caller wipes `from` */
+MUST_CHECK int secret_random(size_t len, struct secret **ret_secret);      /* RAND_priv_bytes */
+void secret_free(struct secret *s);                                        /* wipes; NULL is fine */
 size_t secret_len(const struct secret *s);
 struct bytes secret_borrow(const struct secret *s); /* a view; must not outlive s */
 uint8_t *secret_write(struct secret *s);            /* the same door, for filling it */

@@ -21,12 +21,13 @@ struct worker_pool;
 
 #define WORKER_THREADS_MAX 64
 
-/* 1 <= threads <= WORKER_THREADS_MAX; one thread makes a serial queue (the store). queue_max jobs may wait. The pool keeps
- * the loop alive until it is stopped. Threads take no signals. ERR_NOMEM. */
+/* 1 <= threads <= WORKER_THREADS_MAX; one thread makes a serial queue (the store). queue_max jobs may wait. The pool
+ * keeps the loop alive until it is stopped. Threads take no signals. ERR_NOMEM. */
 MUST_CHECK int worker_start(uv_loop_t *loop, unsigned threads, unsigned queue_max, struct worker_pool **ret_pool);
-MUST_CHECK int worker_submit(struct worker_pool *pool, struct worker_job *job); /* ERR_FULL, ERR_CLOSED (stopping); then done is not called */
-/* Once, from the loop's thread (a done callback too). Finishes running jobs, cancels waiting ones; `stopped` (NULL: none) fires
- * on the loop when all done callbacks have and the pool is freed. */
+MUST_CHECK int worker_submit(struct worker_pool *pool,
+                             struct worker_job *job); /* ERR_FULL, ERR_CLOSED (stopping); then done is not called */
+/* Once, from the loop's thread (a done callback too). Finishes running jobs, cancels waiting ones; `stopped` (NULL:
+ * none) fires on the loop when all done callbacks have and the pool is freed. */
 void worker_stop(struct worker_pool *pool, void (*stopped)(void *arg), void *arg);
 
 #endif

@@ -13,7 +13,7 @@
 
 struct ec_key; /* a P-256 key pair in memory: E, r; wiped by ec_key_free */
 
-MUST_CHECK int ec_key_new(struct ec_key **ret_key);                                 /* fresh */
+MUST_CHECK int ec_key_new(struct ec_key **ret_key);                                      /* fresh */
 MUST_CHECK int ec_key_from_scalar(const struct secret *scalar, struct ec_key **ret_key); /* 32 bytes, for vectors */
 void ec_key_free(struct ec_key *key);
 void ec_key_point(const struct ec_key *key, uint8_t ret_point[EC_POINT_LEN]);
@@ -28,11 +28,13 @@ struct ed25519_key; /* a private key in memory (files of operators, tests) */
 MUST_CHECK int ed25519_key_new(struct ed25519_key **ret_key);
 /* PEM PKCS#8, unencrypted; the file's mode must not let others read. */
 MUST_CHECK int ed25519_key_load(const char *path, struct ed25519_key **ret_key, struct err *err);
-MUST_CHECK int ed25519_key_save(const struct ed25519_key *key, const char *path, struct err *err); /* 0600, never over */
+MUST_CHECK int ed25519_key_save(const struct ed25519_key *key, const char *path,
+                                struct err *err); /* 0600, never over */
 MUST_CHECK int ed25519_key_from_seed(const struct secret *seed, struct ed25519_key **ret_key);
 void ed25519_key_free(struct ed25519_key *key);
 void ed25519_key_public(const struct ed25519_key *key, uint8_t ret_public[ED25519_PUBLIC_LEN]);
 MUST_CHECK int ed25519_sign(const struct ed25519_key *key, struct bytes data, uint8_t ret_sig[ED25519_SIGNATURE_LEN]);
-MUST_CHECK int ed25519_verify(const uint8_t public[ED25519_PUBLIC_LEN], struct bytes data, struct bytes sig); /* ERR_SIGNATURE */
+MUST_CHECK int ed25519_verify(const uint8_t public[ED25519_PUBLIC_LEN], struct bytes data,
+                              struct bytes sig); /* ERR_SIGNATURE */
 
 #endif

@@ -20,7 +20,8 @@ struct merkle_range {
 void merkle_range_init(struct merkle_range *r);
 /* visit, if not NULL, is told every full node that this leaf completes: level 0 = the leaf itself. */
 void merkle_range_append(struct merkle_range *r, const uint8_t leaf[HASH_LEN],
-                         void (*visit)(void *arg, unsigned level, uint64_t index, const uint8_t hash[HASH_LEN]), void *arg);
+                         void (*visit)(void *arg, unsigned level, uint64_t index, const uint8_t hash[HASH_LEN]),
+                         void *arg);
 void merkle_range_root(const struct merkle_range *r, uint8_t ret[HASH_LEN]); /* SHA-256("") when empty */
 
 /* Reads stored full nodes; 0 or an error. */
@@ -35,6 +36,7 @@ MUST_CHECK int merkle_consistency(uint64_t old_size, uint64_t size, merkle_read 
 MUST_CHECK int merkle_verify_inclusion(const uint8_t leaf[HASH_LEN], uint64_t index, uint64_t size,
                                        const uint8_t (*proof)[HASH_LEN], unsigned count, const uint8_t root[HASH_LEN]);
 MUST_CHECK int merkle_verify_consistency(uint64_t old_size, const uint8_t old_root[HASH_LEN], uint64_t size,
-                                         const uint8_t root[HASH_LEN], const uint8_t (*proof)[HASH_LEN], unsigned count);
+                                         const uint8_t root[HASH_LEN], const uint8_t (*proof)[HASH_LEN],
+                                         unsigned count);
 
 #endif

@@ -3,10 +3,10 @@
  *   text (ends with '\n'), an empty line, then one line per signer: "— name base64(keyid[4] ‖ sig)\n"
  *   keyid = SHA-256(name ‖ 0x0A ‖ type ‖ public)[:4]; vkey text = name "+" hex(keyid) "+" base64(type ‖ public)
  *
- * Other signature types (cosignatures, 0x04) have other key ids and are passed over as unknown keys. One bad signature of a
- * known key refuses the whole note; unknown signers are ignored; one key counts once. Text is printable ASCII and '\n'
- * (rule of ours: YAML takes some Unicode as line breaks). Names of ours are 1 to 200 printable ASCII characters but space
- * and '+'; others' may hold any UTF-8 but white space and '+'. Source: C2SP signed-note; x/mod sumdb/note. */
+ * Other signature types (cosignatures, 0x04) have other key ids and are passed over as unknown keys. One bad signature
+ * of a known key refuses the whole note; unknown signers are ignored; one key counts once. Text is printable ASCII and
+ * '\n' (rule of ours: YAML takes some Unicode as line breaks). Names of ours are 1 to 200 printable ASCII characters
+ * but space and '+'; others' may hold any UTF-8 but white space and '+'. Source: C2SP signed-note; x/mod sumdb/note. */
 #ifndef ENFILADE_CRYPTO_NOTE_H
 #define ENFILADE_CRYPTO_NOTE_H
 
@@ -43,8 +43,8 @@ size_t note_count(const struct note_key *keys, const bool *signed_, size_t count
 /* Append to ret_note the text with the signature of `key` under `name` (makes a note), or the note with one line more.
  * A key that signed already changes nothing. ERR_FORMAT, ERR_SIGNATURE (the note has a wrong signature of this key),
  * ERR_TOO_LONG. */
-MUST_CHECK int note_sign(struct bytes text_or_note, const char *name, const struct ed25519_key *key, struct buf *ret_note,
-                         struct err *err);
+MUST_CHECK int note_sign(struct bytes text_or_note, const char *name, const struct ed25519_key *key,
+                         struct buf *ret_note, struct err *err);
 /* The same with a signature over the text made elsewhere (a token); it is verified first: ERR_SIGNATURE. */
 MUST_CHECK int note_add(struct bytes text_or_note, const struct note_key *key, const uint8_t sig[ED25519_SIGNATURE_LEN],
                         struct buf *ret_note, struct err *err);

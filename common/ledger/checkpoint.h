@@ -17,6 +17,7 @@ struct checkpoint {
 void checkpoint_text(const struct checkpoint *c, struct buf *ret_text);
 MUST_CHECK int checkpoint_parse(struct bytes text, struct checkpoint *ret, struct err *err);
 /* note signed by log_key, origin == log_key->name. ERR_FORMAT, ERR_SIGNATURE. */
-MUST_CHECK int checkpoint_open(struct bytes note, const struct note_key *log_key, struct checkpoint *ret, struct err *err);
+MUST_CHECK int checkpoint_open(struct bytes note, const struct note_key *log_key, struct checkpoint *ret,
+                               struct err *err);
 
 #endif

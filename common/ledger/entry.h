@@ -1,6 +1,7 @@
 /* entry: one line of a node's book, as canonical protobuf bytes, hashed as written.
  *
- * Which fields a type must and must not have is one table in entry.c. Never shares, keys, plaintext identities, addresses. */
+ * Which fields a type must and must not have is one table in entry.c. Never shares, keys, plaintext identities,
+ * addresses. */
 #ifndef ENFILADE_LEDGER_ENTRY_H
 #define ENFILADE_LEDGER_ENTRY_H
 

@@ -9,9 +9,10 @@
 
 #define RECEIPT_MAX 16384
 
-void receipt_make(uint64_t index, const uint8_t (*proof)[HASH_LEN], unsigned count, struct bytes checkpoint, struct buf *ret);
+void receipt_make(uint64_t index, const uint8_t (*proof)[HASH_LEN], unsigned count, struct bytes checkpoint,
+                  struct buf *ret);
 /* entry: its bytes; the proof must hold for merkle_leaf(entry). ERR_FORMAT, ERR_SIGNATURE, ERR_PROOF. */
-MUST_CHECK int receipt_verify(struct bytes receipt, struct bytes entry, const struct note_key *log_key, uint64_t *ret_index,
-                              struct checkpoint *ret_checkpoint, struct err *err);
+MUST_CHECK int receipt_verify(struct bytes receipt, struct bytes entry, const struct note_key *log_key,
+                              uint64_t *ret_index, struct checkpoint *ret_checkpoint, struct err *err);
 
 #endif

@@ -69,5 +69,5 @@ int main(int argc, char **argv)
     int rc = run(argv[1], index, &err);
     if (rc != 0)
         fprintf(stderr, "flip-entry: %s\n", err.text);
-    return err_exit(rc);
+    return (int)err_exit(rc);
 }
