@@ -274,6 +274,14 @@ EDITS = (
     ("policy", "[mon, tue]", "[mon, mon]", "format"), ("policy", "count: 1, of", "count: 2, of", "format"),
     ("policy", "audit: local", "audit: none", "format"), ("policy", "format: tpm2", "format: TPM2", "format"),
     ("policy", "- device: enrolled", "- {all: [{all: [{all: [{device: enrolled}]}]}]}", "format"),
+    ("policy", "to: \"24:00\"", "to: \"08:00\"", "format"), ("policy", "\"08:00\"", "\"8:00\"", "format"),
+    ("policy", "[{index: 14", f"[{{index: 15, values: [{'5f' * 32}]}}, {{index: 14", "format"),
+    ("policy", "- device: enrolled", "- {device: enrolled, any: [{device: enrolled}]}", "format"),
+    ("policy", "- device: enrolled", "- {some: {count: 1, of: [{device: enrolled}]}}", "format"),
+    ("policy", "- device: enrolled", "- [device]", "format"), ("status", "revocations: []", "revocations: [x]", "format"),
+    ("status", "documents:\n", f"documents:\n  - {{type: policy, name: db-policy, version: 1, hash: {'00' * 32}}}\n", "format"),
+    ("status", "network: example.test", "network: example.tess", "format"),
+    ("inventory", "devices:\n", f"devices:\n  - id: web-2\n    key: {'0a' * 32}\n", "format"),
     ("envelope", "slot: 2", "slot: 1", "format"), ("envelope", "slot: 2", "slot: 17", "format"),
     ("envelope", "need: 2", "need: 4", "format"), ("envelope", "node: n2", "node: n1", "format"),
     ("envelope", "payload_length: 4", "payload_length: 5", "format"), ("envelope", "payload_hash: ", "payload_hash: 00", "format"),
@@ -308,6 +316,33 @@ class Documents(Case):
                 self.assertIn(old, text)
                 signed = note.sign(text.replace(old, new, 1).encode("ascii"), *self.signer(kind))
                 self.refused(codes, self.verify, kind, signed)
+
+    def test_edits_by_value(self):
+        """Edits that need a value of this world: keys twice, names of keys, payload, a certificate of no CA."""
+        n1, n2 = self.w.found["roster"]["nodes"][:2]
+        renamed = note.vkey_text(note.Key("example.test/n9/log", n1["log"].public))
+        leaf = world.certificate("n1", self.w.nodes["n1"].identity, ca=False)
+        payload = self.w.found["envelope"]["payload"]
+        for kind, old, new in (("roster", world.b64(n2["seal"]), world.b64(n1["seal"])),
+                               ("roster", world.b64(n1["seal"]), world.b64(n1["kem"])),
+                               ("roster", note.vkey_text(n1["log"]), renamed), ("roster", world.b64(n1["identity"]), world.b64(leaf)),
+                               ("envelope", world.b64(payload), world.b64(flip(payload, 0)))):
+            text = note.parse(self.source(kind))[0].decode("ascii")
+            self.assertIn(old, text)
+            self.refused("format", self.verify, kind, note.sign(text.replace(old, new, 1).encode("ascii"), *self.signer(kind)))
+
+    def test_time_type_and_status(self):
+        roster = self.w.found["roster"]
+        roster.valid_at(roster["issued"])
+        self.refused("expired", roster.valid_at, roster["issued"] - 1)
+        self.refused("expired", roster.valid_at, roster["expires"])
+        self.refused("format", documents.verify_root, self.w.notes["roster"], roster.hash)
+        approval = note.sign(b"enfilade: approval/v1\n", self.w.owner)
+        self.refused("format", documents.verify, approval, self.w.root)
+        self.refused("too-long", documents.parse, self.w.chain.text + b"#" * 65536 + b"\n")
+        text = note.parse(self.w.notes["status"])[0].replace(b"name: db-policy", b"name: other")
+        status = documents.verify(note.sign(text, *self.w.people["status"]), self.w.root)
+        self.refused("status", documents.check_status, status, [self.w.found["policy"]])
 
     def test_signatures(self):
         for kind in ("root", *self.w.notes):
@@ -487,6 +522,20 @@ class Opening(Case):
         self.w.visits.pop()
         self.refused("shares", self.open)
 
+    def test_what_an_envelope_and_an_answer_promise(self):
+        w, good = self.w, self.w.found["envelope"].fields
+        for field, value, code in (("commitment", bytes(32), "commitment"), ("payload_length", 5, "payload"),
+                                   ("payload_hash", bytes(32), "payload")):
+            w.found["envelope"].fields = dict(good, **{field: value})
+            self.refused(code, self.open)
+        w.found["envelope"].fields = good
+        visit = w.visits[0]
+        answer = proto.unpack("Answer", visit.answer)
+        tags = answer["tags"]
+        for bad in (tags[:-1], tags[::-1], tags + [{"slot": 4, "tag": bytes(40)}], [dict(tags[0], tag=bytes(48))] + tags[1:]):
+            visit.answer = proto.pack("Answer", dict(answer, tags=bad))
+            self.refused("format", self.open)
+
     def test_other_owner_and_policy_yield_another_key(self):
         w, e = self.w, copy.copy(self.w.found["envelope"])
         e.signed = [note.seed_key(b"z" * 32, "z")[1]]
@@ -504,11 +553,12 @@ class Tpm(Case):
         self.bind = b"b" * 64
         self.attributes = 0x00050072
 
-    def evidence(self, magic=tpm.MAGIC, kind=tpm.QUOTE, bank=0x000B, mask=b"\x00\x40\x00", values=None, tail=b"", scheme=0x000B):
+    def evidence(self, magic=tpm.MAGIC, kind=tpm.QUOTE, bank=0x000B, mask=b"\x00\x40\x00", values=None, tail=b"", scheme=0x000B,
+                 safe=1, count=1):
         values = values if values is not None else [{"index": 14, "value": b"\x5f" * 32}]
         digest = th.sha256(b"".join(v["value"] for v in values))
         attest = (magic.to_bytes(4, "big") + kind.to_bytes(2, "big") + b"\x00\x02ab" + b"\x00\x20" + th.sha256(self.bind) +
-                  bytes(16) + b"\x01" + bytes(8) + b"\x00\x00\x00\x01" + bank.to_bytes(2, "big") + b"\x03" + mask + b"\x00\x20" +
+                  bytes(16) + bytes([safe]) + bytes(8) + count.to_bytes(4, "big") + bank.to_bytes(2, "big") + b"\x03" + mask + b"\x00\x20" +
                   digest + tail)
         r, s = utils.decode_dss_signature(self.key.sign(attest, ec.ECDSA(hashes.SHA256())))
         sized = lambda n: b"\x00\x20" + n.to_bytes(32, "big")
@@ -538,7 +588,8 @@ class Tpm(Case):
         other = [{"index": 14, "value": b"\x60" * 32}]
         for name, parts in (("magic", self.evidence(magic=1)), ("certify", self.evidence(kind=0x8017)),
                             ("bank", self.evidence(bank=4)), ("no pcr", self.evidence(mask=bytes(3), values=[])),
-                            ("trailing", self.evidence(tail=b"\x00")), ("hash", self.evidence(scheme=0x0004)),
+                            ("trailing", self.evidence(tail=b"\x00")), ("safe", self.evidence(safe=2)), ("count", self.evidence(count=0)),
+                            ("count", self.evidence(count=17)), ("selection", self.evidence(mask=b"")), ("hash", self.evidence(scheme=0x0004)),
                             ("pcr", dict(self.evidence(), pcrs=other)), ("pcr index", dict(self.evidence(), pcrs=[
                                 {"index": 13, "value": b"\x5f" * 32}])), ("pcr absent", dict(self.evidence(), pcrs=[]))):
             with self.subTest(name):

@@ -25,12 +25,12 @@ def b64(data):
     return base64.b64encode(data).decode("ascii")
 
 
-def certificate(name, key):
+def certificate(name, key, ca=True):
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     start = datetime.datetime(2026, 11, 1)
     made = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(
         7).not_valid_before(start).not_valid_after(start + datetime.timedelta(days=3650)).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256())
+            x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True).sign(key, hashes.SHA256())
     return made.public_bytes(Encoding.DER)
 
 
