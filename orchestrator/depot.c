@@ -2,6 +2,7 @@
 #include "orchestrator/depot.h"
 #include "common/base/clock.h"
 #include "common/net/identity.h"
+#include "orchestrator/words.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -28,6 +29,8 @@ struct depot {
     struct fetch *fetch;
     struct fetch_want wants[FETCH_WANTS_MAX];
     size_t want_count, server;
+    name_text also;  /* asked after all servers; "" once it was */
+    name_text asked; /* who is being asked, for messages */
     depot_done done;
     void *arg;
     struct err why; /* what the servers said so far */
@@ -225,6 +228,8 @@ static int load_all(struct depot *d, bool device, struct err *err)
     const struct client_config *c = d->config;
     struct buf root;
     buf_init(&root, NOTE_MAX);
+    if (c->state != NULL && mkdir(c->state, 0700) != 0 && errno != EEXIST)
+        return err_set(err, ERR_IO, "state: cannot make %s: %s", c->state, strerror(errno));
     int rc = file_read(c->root, NOTE_MAX, &root, err);
     if (rc == 0) {
         struct found f = {.note = root};
@@ -233,11 +238,8 @@ static int load_all(struct depot *d, bool device, struct err *err)
     buf_done(&root);
     if (rc != 0)
         return err_wrap(err, rc, "root");
-    if (c->state != NULL) {
-        if (mkdir(c->state, 0700) != 0 && errno != EEXIST)
-            return err_set(err, ERR_IO, "state: cannot make %s: %s", c->state, strerror(errno));
+    if (c->state != NULL)
         TRY(load_folder(d, c->state, true, err));
-    }
     if (c->documents != NULL)
         TRY(load_folder(d, c->documents, false, err));
     return device ? load_device(d, err) : 0;
@@ -383,15 +385,14 @@ static void next_server(struct depot *d);
 static void on_fetched(void *arg, const struct msg_documents *docs, const struct err *err)
 {
     struct depot *d = arg;
-    const char *name = d->config->servers[d->server - 1].node;
     if (docs == NULL) {
-        err_set(&d->why, err->code, "configuration server %s: %s", name, err->text);
+        err_set(&d->why, err->code, "documents from %s: %s", d->asked, err->text);
         fetch_free(d->fetch);
         d->fetch = NULL;
         next_server(d);
         return;
     }
-    take_all(d, docs, name);
+    take_all(d, docs, d->asked);
     fetch_free(d->fetch);
     d->fetch = NULL;
     depot_done done = d->done;
@@ -399,45 +400,65 @@ static void on_fetched(void *arg, const struct msg_documents *docs, const struct
     done(d->arg, NULL);
 }
 
-static int try_server(struct depot *d, const struct client_server *s, struct err *err)
+static int ask(struct depot *d, const char *name, const char *address, bool any_role, struct err *err)
 {
     struct tls_context *tls;
+    words_copy(d->asked, sizeof(d->asked), name);
     TRY(depot_tls(d, &tls, err));
     struct document *roster = shelf_find(d->shelf, DOCUMENT_ROSTER, BYTES_NONE);
-    const struct roster_node *node = roster_find(roster, bytes_str(s->node));
-    if (node == NULL || (node->roles & NODE_CONFIG) == 0)
+    const struct roster_node *node = roster_find(roster, bytes_str(name));
+    if (node == NULL || (!any_role && (node->roles & NODE_CONFIG) == 0))
         return err_set(err, ERR_NOT_FOUND, "the roster has no configuration server of that name");
-    struct dial_target to = {.node = node, .address = s->address, .source = d->config->source};
+    struct dial_target to = {.node = node, .address = address, .source = d->config->source};
     return fetch_start(d->loop, tls, &to, d->wants, d->want_count, on_fetched, d, &d->fetch, err);
+}
+
+/* The next one to ask; false when all were. */
+static bool next_name(struct depot *d, name_text ret_name, const char **ret_address, bool *ret_any_role)
+{
+    *ret_any_role = d->server == d->config->server_count;
+    *ret_address = "";
+    if (*ret_any_role) {
+        memcpy(ret_name, d->also, sizeof(d->also));
+        d->also[0] = '\0';
+        return ret_name[0] != '\0';
+    }
+    const struct client_server *s = &d->config->servers[d->server++];
+    memcpy(ret_name, s->node, sizeof(s->node));
+    *ret_address = s->address;
+    return true;
 }
 
 static void next_server(struct depot *d)
 {
-    while (d->server < d->config->server_count) {
-        const struct client_server *s = &d->config->servers[d->server++];
+    name_text name;
+    const char *address;
+    bool any_role;
+    while (next_name(d, name, &address, &any_role)) {
         struct err err = {0};
-        int rc = try_server(d, s, &err);
+        int rc = ask(d, name, address, any_role, &err);
         if (rc == 0)
             return;
-        err_set(&d->why, rc, "configuration server %s: %s", s->node, err.text);
+        err_set(&d->why, rc, "documents from %s: %s", name, err.text);
     }
     depot_done done = d->done;
     d->done = NULL;
     done(d->arg, &d->why);
 }
 
-int depot_fetch(struct depot *d, const struct fetch_want *wants, size_t count, depot_done done, void *arg,
-                struct err *err)
+int depot_fetch(struct depot *d, const struct fetch_want *wants, size_t count, const char *also, depot_done done,
+                void *arg, struct err *err)
 {
     if (d->done != NULL)
         return err_set(err, ERR_BUSY, "another fetch is running");
-    if (d->config->server_count == 0)
+    if (d->config->server_count == 0 && also == NULL)
         return err_set(err, ERR_UNAVAILABLE, "no configuration server is configured");
     if (count > FETCH_WANTS_MAX)
         return err_set(err, ERR_TOO_LONG, "%zu documents wanted at once", count);
     memcpy(d->wants, wants, count * sizeof(*wants));
     d->want_count = count;
     d->server = 0;
+    words_copy(d->also, sizeof(d->also), also != NULL ? also : "");
     d->done = done;
     d->arg = arg;
     d->why = (struct err){0};
@@ -465,10 +486,10 @@ static void on_waited(void *arg, const struct err *err)
         w->err = *err;
 }
 
-int depot_fetch_now(struct depot *d, const struct fetch_want *wants, size_t count, struct err *err)
+int depot_fetch_now(struct depot *d, const struct fetch_want *wants, size_t count, const char *also, struct err *err)
 {
     struct wait w = {0};
-    TRY(depot_fetch(d, wants, count, on_waited, &w, err));
+    TRY(depot_fetch(d, wants, count, also, on_waited, &w, err));
     while (!w.over)
         uv_run(d->loop, UV_RUN_ONCE);
     if (w.err.code != 0 && err != NULL)

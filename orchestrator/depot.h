@@ -30,15 +30,16 @@ MUST_CHECK int depot_tls(struct depot *d, struct tls_context **ret, struct err *
 /* Offer one signed note; SHELF_KNOWN, also for one older than ours, is success. */
 MUST_CHECK int depot_offer(struct depot *d, struct bytes note, const char *source, struct err *err);
 
-/* Ask the configuration servers in turn until one answers; what it sends is offered to the shelf. done fires once, from
- * the loop or from inside the call (err NULL: one answered). ERR_BUSY while another fetch runs; ERR_UNAVAILABLE when no
- * server is configured. */
+/* Ask the configuration servers in turn until one answers, at last the node `also` (NULL: nobody), since any node may
+ * serve what certifies itself; what it sends is offered to the shelf. done fires once, from the loop or from inside the
+ * call (err NULL: one answered). ERR_BUSY while another fetch runs; ERR_UNAVAILABLE when no server is configured. */
 typedef void (*depot_done)(void *arg, const struct err *err);
-MUST_CHECK int depot_fetch(struct depot *d, const struct fetch_want *wants, size_t count, depot_done done, void *arg,
-                           struct err *err);
+MUST_CHECK int depot_fetch(struct depot *d, const struct fetch_want *wants, size_t count, const char *also,
+                           depot_done done, void *arg, struct err *err);
 void depot_cancel(struct depot *d); /* the running fetch, if any: done does not fire */
 /* The same, run to its end here. */
-MUST_CHECK int depot_fetch_now(struct depot *d, const struct fetch_want *wants, size_t count, struct err *err);
+MUST_CHECK int depot_fetch_now(struct depot *d, const struct fetch_want *wants, size_t count, const char *also,
+                               struct err *err);
 
 /* The last fetched chain text, or a chain of this operation from the documents folder; empty when there is none. */
 struct bytes depot_chain(const struct depot *d, const char *operation);

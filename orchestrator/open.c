@@ -9,6 +9,7 @@
 #define CHAIN_LIFETIME_MS 3600000 /* of generated chains, when the policy allows that much */
 #define ATTEMPTS_MAX 2            /* documents may change under a walk; struct enf keeps two */
 #define JOBS_MAX 64
+#define NODES_ASKED_MAX 3
 
 /* ---- life */
 
@@ -78,7 +79,7 @@ static void want(struct fetch_want *wants, size_t *count, enum document_type typ
 }
 
 /* The policies that the fetched envelope and chain lean on, as far as their unverified texts say. */
-static int fetch_policies(struct enf *e, const char *operation, struct err *err)
+static int fetch_policies(struct enf *e, const char *operation, const char *also, struct err *err)
 {
     struct fetch_want wants[3];
     size_t count = 0;
@@ -95,26 +96,48 @@ static int fetch_policies(struct enf *e, const char *operation, struct err *err)
         want(wants, &count, DOCUMENT_POLICY, envelope->envelope.policy_name, chain->chain.policy_hash);
     document_unref(envelope);
     document_unref(chain);
-    return count > 0 ? depot_fetch_now(e->depot, wants, count, err) : 0;
+    return count > 0 ? depot_fetch_now(e->depot, wants, count, also, err) : 0;
 }
 
-static int fetch_all(struct enf *e, const char *operation, const char *envelope_hex, struct err *err)
+static int fetch_all(struct enf *e, const char *operation, const char *envelope_hex, const char *also, struct err *err)
 {
     struct fetch_want wants[6];
     size_t count = 0;
-    if (e->config->server_count == 0)
-        return 0;
+    if (e->config->server_count == 0 && also == NULL)
+        return err_set(err, ERR_UNAVAILABLE, "no configuration server is configured");
     want(wants, &count, DOCUMENT_ROOT, "", NULL);
     want(wants, &count, DOCUMENT_ROSTER, "", NULL);
     want(wants, &count, DOCUMENT_INVENTORY, "", NULL);
     want(wants, &count, DOCUMENT_STATUS, "", NULL);
     want(wants, &count, DOCUMENT_ENVELOPE, envelope_hex, NULL);
     want(wants, &count, DOCUMENT_CHAIN, operation, NULL);
-    TRY(depot_fetch_now(e->depot, wants, count, err));
-    TRY(fetch_policies(e, operation, err));
+    TRY(depot_fetch_now(e->depot, wants, count, also, err));
+    TRY(fetch_policies(e, operation, also, err));
     if (depot_envelope(e->depot).len == 0)
         return 0;
-    int rc = depot_offer(e->depot, depot_envelope(e->depot), "the configuration server's envelope", err);
+    return depot_offer(e->depot, depot_envelope(e->depot), "the fetched envelope", err);
+}
+
+/* When no configuration server answers and what we hold will not do, some nodes are asked: what they send certifies
+ * itself. */
+static int fetch(struct enf *e, const char *operation, const char *envelope_hex, struct err *err)
+{
+    struct shelf *shelf = depot_shelf(e->depot);
+    struct document *roster = shelf_find(shelf, DOCUMENT_ROSTER, BYTES_NONE);
+    int rc = fetch_all(e, operation, envelope_hex, NULL, err);
+    unsigned asked = 0;
+    roster = roster != NULL ? document_ref(roster) : NULL;
+    for (size_t i = 0; rc != 0 && roster != NULL && i < roster->roster.count && asked < NODES_ASKED_MAX; i++) {
+        bool enough = shelf_fresh(shelf, now_ms(), NULL) == 0 &&
+                      shelf_find(shelf, DOCUMENT_ENVELOPE, bytes_str(envelope_hex)) != NULL;
+        if (enough)
+            break;
+        if ((roster->roster.nodes[i].roles & NODE_HSM) == 0)
+            continue;
+        asked++;
+        rc = fetch_all(e, operation, envelope_hex, roster->roster.nodes[i].name, err);
+    }
+    document_unref(roster);
     return rc;
 }
 
@@ -224,7 +247,7 @@ int open_prepare(struct enf *e, const char *operation, const char *chain_path, s
     char hex[2 * ENVELOPE_ID_LEN + 1];
     hex_encode(BYTES_OF(op->envelope), hex);
     struct err fetched = {0};
-    int fetch_rc = fetch_all(e, operation, hex, &fetched); /* what we hold may do without */
+    int fetch_rc = fetch(e, operation, hex, &fetched); /* what we hold may do without */
     struct document *envelope = NULL;
     int rc = shelf_fresh(depot_shelf(e->depot), now_ms(), err);
     if (rc == 0)

@@ -267,7 +267,8 @@ static void on_refreshed(void *arg, const struct err *failed)
     step(w);
 }
 
-static int start_refresh(struct walk *w, struct err *err)
+/* From the configuration servers, else from the node that has them. */
+static int start_refresh(struct walk *w, const char *node, struct err *err)
 {
     struct fetch_want wants[VERSIONS_MAX] = {{.type = DOCUMENT_ROOT},      {.type = DOCUMENT_ROSTER},
                                              {.type = DOCUMENT_INVENTORY}, {.type = DOCUMENT_STATUS},
@@ -276,7 +277,7 @@ static int start_refresh(struct walk *w, struct err *err)
     memcpy(wants[5].name, w->in.envelope->name, sizeof(wants[5].name));
     w->refreshes++;
     w->refreshing = true;
-    int rc = depot_fetch(w->in.depot, wants, VERSIONS_MAX, on_refreshed, w, err);
+    int rc = depot_fetch(w->in.depot, wants, VERSIONS_MAX, node, on_refreshed, w, err);
     if (rc != 0)
         w->refreshing = false;
     return rc;
@@ -297,7 +298,7 @@ static void on_behind(void *arg, const char *what)
     a->behind = true;
     if (w->refreshing)
         return;
-    if (w->refreshes == WALK_REFRESHES_MAX || start_refresh(w, &err) != 0) {
+    if (w->refreshes == WALK_REFRESHES_MAX || start_refresh(w, member_of(a)->node, &err) != 0) {
         attempt_failed_with(a, ERR_STALE, a->why);
         step(w);
     }
