@@ -150,7 +150,7 @@ static void lines_of_fields(void **state)
         unsigned line;
     } rows[] = {
         {"a", 1},  {"b", 2},      {"b[0]", 3},   {"b[1].x", 4}, {"b[1].yy.z[1]", 7},
-        {"bb", 8}, {"b[1].y", 4}, {"b[7].x", 2}, {"c", 1},
+        {"bb", 8}, {"b[1].y", 4}, {"b[7].x", 2}, {"c", 1},      {"bc", 1},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         assert_int_equal(yaml_line(text, rows[i].field), rows[i].line);
