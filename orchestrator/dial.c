@@ -1,5 +1,6 @@
 /* dial: addresses in turn, then the peer's identity. */
 #include "orchestrator/dial.h"
+#include "common/base/mutant.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -42,7 +43,7 @@ static void on_ready(struct conn *c, void *arg)
     if (d->orphan)
         return;
     int rc = tls_peer(conn_tls(c), &peer, &err);
-    if (rc == 0 && !bytes_equal(peer.issuer_der, BYTES(d->identity, d->identity_len)))
+    if (rc == 0 && !bytes_equal(peer.issuer_der, BYTES(d->identity, d->identity_len)) && !mutant("SERVER_IDENTITY"))
         rc = err_set(&err, ERR_IDENTITY, "the peer at %s is not %s: its certificate was issued by another identity",
                      d->addresses[d->next - 1], d->name);
     if (rc != 0) {

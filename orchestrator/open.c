@@ -1,5 +1,6 @@
 /* open: documents gathered, chain chosen and walked, payload opened. */
 #include "orchestrator/open.h"
+#include "common/base/mutant.h"
 #include "orchestrator/payload_file.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -335,7 +336,7 @@ static int open_dek(const struct document *envelope, struct secret *const *secre
     int rc = share_dek(v->id, v->generation, secrets, v->stage_count, &dek);
     if (rc == 0)
         rc = share_dek_commitment(dek, commitment);
-    if (rc == 0 && !bytes_equal(BYTES_OF(commitment), BYTES_OF(v->dek_commitment)))
+    if (rc == 0 && !bytes_equal(BYTES_OF(commitment), BYTES_OF(v->dek_commitment)) && !mutant("DEK_COMMITMENT"))
         rc = ERR_COMMITMENT;
     if (rc == 0)
         rc = share_payload_key(dek, ret_key);

@@ -1,5 +1,6 @@
 /* tpm2: from a TpmEvidence message to claims: key, signature, report data, PCR values, in this order. */
 #include "common/evidence/tpm2.h"
+#include "common/base/mutant.h"
 #include "common/evidence/tpm2_wire.h"
 #include "proto/message.h"
 #include <string.h>
@@ -34,7 +35,7 @@ static int check_pcrs(const struct msg_tpm_evidence *m, const struct tpm2_attest
     if (given != m->pcrs.count)
         return err_set(err, ERR_EVIDENCE, "PCR values: %zu more than the quote selects", m->pcrs.count - given);
     sha256(BYTES(all, given * HASH_LEN), digest);
-    if (!bytes_equal(BYTES_OF(digest), BYTES_OF(a->pcr_digest)))
+    if (!bytes_equal(BYTES_OF(digest), BYTES_OF(a->pcr_digest)) && !mutant("PCR_DIGEST"))
         return err_set(err, ERR_EVIDENCE, "PCR values: they do not hash to the quoted digest");
     c->pcr_mask = a->pcr_mask;
     return 0;

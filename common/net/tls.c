@@ -1,5 +1,6 @@
 /* tls: one SSL object between two memory BIOs, with our one set of parameters. */
 #include "common/net/tls.h"
+#include "common/base/mutant.h"
 #include "common/net/identity.h"
 #include "common/walk/context.h"
 #include <assert.h>
@@ -129,16 +130,25 @@ static int outcome(struct tls *t, int ssl_rc, struct err *err)
 
 /* ---- context */
 
+/* Tests only: whoever comes is believed. */
+static int any_certificate(int ok, X509_STORE_CTX *store)
+{
+    (void)ok;
+    (void)store;
+    return 1;
+}
+
 static bool set_parameters(SSL_CTX *c, bool server)
 {
     SSL_CTX_set_options(c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                             SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_verify(c, SSL_VERIFY_PEER | (mutant("NO_CERT") ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT),
+                       mutant("ANY_CERT") ? any_certificate : NULL);
     SSL_CTX_set_verify_depth(c, 1);
     SSL_CTX_set_max_cert_list(c, PEER_CHAIN_MAX);
-    return SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) == 1 &&
+    return SSL_CTX_set_min_proto_version(c, mutant("TLS12") ? TLS1_2_VERSION : TLS1_3_VERSION) == 1 &&
            SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) == 1 && SSL_CTX_set1_groups_list(c, "X25519:P-256") == 1 &&
            SSL_CTX_set_num_tickets(c, 0) == 1 && SSL_CTX_set_max_early_data(c, 0) == 1 &&
            SSL_CTX_set_recv_max_early_data(c, 0) == 1 &&

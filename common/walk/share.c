@@ -1,5 +1,6 @@
 /* share: sealed shares, session keys and the DEK, in software. */
 #include "common/walk/share.h"
+#include "common/base/mutant.h"
 #include "common/crypto/kdf.h"
 #include "common/crypto/keywrap.h"
 #include <string.h>
@@ -88,7 +89,7 @@ int share_open(const struct secret *kek, struct bytes wrapped, const struct shar
     uint8_t made[HASH_LEN];
     commit(f, frame, made);
     int rc = ERR_COMMITMENT;
-    if (bytes_equal(BYTES_OF(made), BYTES(commitment, HASH_LEN)))
+    if (bytes_equal(BYTES_OF(made), BYTES(commitment, HASH_LEN)) || mutant("COMMITMENT"))
         rc = secret_copy(BYTES(secret_borrow(frame).p, SHARE_LEN), ret_share);
     secret_free(frame);
     return rc;
