@@ -54,7 +54,7 @@ int verb_open(int argc, char **argv)
     struct walk_report *report = calloc(1, sizeof(*report));
     int rc = report != NULL ? open_new(cli_config(config), &e, &err) : err_set(&err, ERR_NOMEM, "out of memory");
     if (rc == 0) {
-        report->progress = true;
+        report->progress = !json;
         enf_observe(e, walk_report_visit, report);
         rc = open_unseal(e, words.at[0], chain, NULL, write_piece, &fd, &err);
         if (table)
@@ -66,7 +66,10 @@ int verb_open(int argc, char **argv)
             err = report_err;
         }
     }
+    exit_code = EXIT_DONE;
+    if (rc != 0)
+        exit_code = report != NULL ? walk_report_fail(report, &err, json) : cli_fail(&err, json);
     open_free(e);
     free(report);
-    return rc == 0 ? EXIT_DONE : cli_fail(&err, json);
+    return exit_code;
 }

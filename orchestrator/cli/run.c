@@ -135,6 +135,7 @@ int verb_run(int argc, char **argv)
     struct walk_report *report = calloc(1, sizeof(*report));
     int rc = report != NULL ? open_new(cli_config(config), &e, &err) : err_set(&err, ERR_NOMEM, "out of memory");
     if (rc == 0) {
+        report->progress = !json;
         enf_observe(e, walk_report_visit, report);
         rc = enf_unseal(e, words.at[0], chain, &secret);
         err = e->err;
@@ -143,7 +144,9 @@ int verb_run(int argc, char **argv)
         if (report_path != NULL && walk_report_write(report, e, words.at[0], &err, report_path, &report_err) != 0)
             fprintf(stderr, "enfilade: %s\n", report_err.text);
     }
+    if (rc != 0)
+        exit_code = report != NULL ? walk_report_fail(report, &err, json) : cli_fail(&err, json);
     open_free(e); /* closes the connections before the command starts */
     free(report);
-    return rc == 0 ? run_command(secret, argv + ours + 1) : cli_fail(&err, json);
+    return rc == 0 ? run_command(secret, argv + ours + 1) : exit_code;
 }
