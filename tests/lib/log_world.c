@@ -10,14 +10,35 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-_Atomic unsigned world_syncs, world_syncs_to_fail;
+_Atomic unsigned world_syncs, world_syncs_to_fail, world_fail_at;
 _Atomic bool world_disk_full;
 
 /* These stand before libc's own for the whole process, LMDB included. */
+static bool fails(void)
+{
+    if (world_fail_at == 0 || --world_fail_at > 0)
+        return false;
+    errno = EIO;
+    return true;
+}
+
+ssize_t pwrite(int fd, const void *p, size_t len, off_t at)
+{
+    return fails() ? -1 : syscall(SYS_pwrite64, fd, p, len, at);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    return fails() ? -1 : syscall(SYS_writev, fd, parts, count);
+}
+
 int fdatasync(int fd)
 {
+    if (fails())
+        return -1;
     if (world_syncs_to_fail > 0) {
         world_syncs_to_fail--;
         errno = EIO;

@@ -40,6 +40,8 @@ struct world {
 
 /* How often the disk was told to keep what it has, and whether the next times fail. */
 extern _Atomic unsigned world_syncs, world_syncs_to_fail;
+/* The n-th write or sync from now on fails with EIO, once; 0: none. */
+extern _Atomic unsigned world_fail_at;
 extern _Atomic bool world_disk_full;
 
 void world_folder(struct world *w);                /* a new empty temporary folder, seed of the key fixed */
