@@ -1,5 +1,6 @@
 /* walk_report: table and JSON of a walk. */
 #include "orchestrator/cli/walk_report.h"
+#include "orchestrator/cli/cli.h"
 #include "orchestrator/cli/json.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,6 +71,36 @@ static void put_failure(struct json *j, const struct enf_visit *v)
     json_close(j, '}');
 }
 
+static void put_failures(struct json *j, const struct walk_report *r)
+{
+    json_open(j, "failures", '[');
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->visits[i].result != 0)
+            put_failure(j, &r->visits[i]);
+    }
+    json_close(j, ']');
+}
+
+int walk_report_fail(const struct walk_report *r, const struct err *err, bool json)
+{
+    struct buf b;
+    struct json j;
+    if (!json)
+        return cli_fail(err, false);
+    buf_init(&b, REPORT_MAX);
+    json_start(&j, &b);
+    json_open(&j, NULL, '{');
+    json_text(&j, "error", err_name(err->code));
+    json_text(&j, "text", err->text);
+    json_number(&j, "exit_code", (uint64_t)err_exit(err->code));
+    put_failures(&j, r);
+    json_close(&j, '}');
+    const char *text = buf_cstr(&b);
+    fprintf(stderr, "%s\n", text != NULL ? text : "{}");
+    buf_done(&b);
+    return (int)err_exit(err->code);
+}
+
 int walk_report_write(const struct walk_report *r, const struct enf *e, const char *operation, const struct err *result,
                       const char *path, struct err *err)
 {
@@ -95,12 +126,7 @@ int walk_report_write(const struct walk_report *r, const struct enf *e, const ch
         json_close(&j, ']');
         json_close(&j, '}');
     }
-    json_open(&j, "failures", '[');
-    for (size_t i = 0; i < r->count; i++) {
-        if (r->visits[i].result != 0)
-            put_failure(&j, &r->visits[i]);
-    }
-    json_close(&j, ']');
+    put_failures(&j, r);
     json_close(&j, '}');
     buf_str(&b, "\n");
     int rc = buf_ok(&b) ? file_write(path, buf_view(&b), 0644, err) : err_set(err, ERR_TOO_LONG, "report too long");

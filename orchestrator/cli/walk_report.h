@@ -14,6 +14,9 @@ struct walk_report {
 
 /* enf_observer; arg is the report. */
 void walk_report_visit(void *arg, const struct enf_visit *v);
+/* The error line, or with json one object {error, text, exit_code, failures} on stderr; returns the exit code. Before
+ * open_free. */
+int walk_report_fail(const struct walk_report *r, const struct err *err, bool json);
 void walk_report_table(const struct walk_report *r); /* on stderr */
 /* Writes the JSON object described in cli/README.md ("walk report"). */
 MUST_CHECK int walk_report_write(const struct walk_report *r, const struct enf *e, const char *operation,
