@@ -209,7 +209,7 @@ static struct secret *make_tag(size_t a, size_t b, bool from_a, const uint8_t li
 }
 
 struct lie { /* what is spoilt */
-    bool share, no_tag, wrong_lock;
+    bool share, no_tag, extra_tag, wrong_lock;
 };
 
 /* The node's answer, from its own keys: what tokend does. */
@@ -250,6 +250,10 @@ static void put_answer(struct release *r, size_t i, unsigned stage, unsigned slo
             m.answer.tags.count++;
             secret_free(tag);
         }
+    }
+    if (lie->extra_tag) {
+        list[m.answer.tags.count] = (struct msg_wrapped_tag){SLOT_MAX, BYTES_OF(tags[0])};
+        m.answer.tags.count++;
     }
     buf_init(&r->answer, 4096);
     if (message_pack(&m, &r->answer, &err) != 0)
@@ -396,6 +400,8 @@ static void test_lies_are_caught(void **state)
     assert_null(g.share);
     grant_done(&g);
     assert_int_equal(visit("n1", 1, 1, prevhash, NULL, 0, &(struct lie){.no_tag = true}, &g), ERR_FORMAT);
+    grant_done(&g);
+    assert_int_equal(visit("n1", 1, 1, prevhash, NULL, 0, &(struct lie){.extra_tag = true}, &g), ERR_FORMAT);
     grant_done(&g);
     assert_int_equal(visit("n1", 1, 1, prevhash, NULL, 0, &honest, &gate), 0);
     context_prevhash((const uint8_t(*)[HASH_LEN])gate.link_hash, 1, prevhash);
