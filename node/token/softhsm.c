@@ -88,7 +88,7 @@ static int copy_file(const char *from, const char *to, struct err *err)
     struct buf data;
     int rc = file_read(from, SOFTHSM_FILE_MAX, &data, err);
     FILE *f = rc == 0 ? fopen(to, "wxe") : NULL; /* no fsync: it lives for milliseconds */
-    if (rc == 0 && (f == NULL || fwrite(data.p, 1, data.len, f) != data.len))
+    if (rc == 0 && (f == NULL || (data.len > 0 && fwrite(data.p, 1, data.len, f) != data.len)))
         rc = err_set(err, ERR_IO, "%s: %s", to, strerror(errno));
     if (f != NULL && fclose(f) != 0 && rc == 0)
         rc = err_set(err, ERR_IO, "%s: %s", to, strerror(errno));
