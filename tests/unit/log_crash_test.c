@@ -461,6 +461,8 @@ static void test_checkpoint_forged(void **state)
 }
 
 /* What changes between commit and signature is not signed. */
+static bool alter_by_removal;
+
 static int alter_the_first(struct log_append *a, struct store_txn *t, uint64_t entry_index, uint64_t time_ms,
                            struct err *err)
 {
@@ -469,15 +471,16 @@ static int alter_the_first(struct log_append *a, struct store_txn *t, uint64_t e
     (void)a;
     (void)time_ms;
     tree_key(entry_index - 1, key);
+    if (alter_by_removal)
+        return store_delete(t, STORE_ENTRIES, BYTES_OF(key));
     assert_int_equal(store_get(t, STORE_ENTRIES, BYTES_OF(key), &value), 0);
     memcpy(copy, value.p, value.len);
     copy[value.len - 1] ^= 1;
     return store_put(t, STORE_ENTRIES, BYTES_OF(key), BYTES(copy, value.len), false, err);
 }
 
-static void test_altered_before_signing(void **state)
+static void altered_before_signing(void)
 {
-    (void)state;
     struct visit_entry v[3];
     size_t done = 0;
     assert_int_equal(world_open(&w, MAP), 0);
@@ -502,6 +505,20 @@ static void test_altered_before_signing(void **state)
         world_entry_done(&v[i]);
     world_entry_done(&more);
     world_close(&w);
+}
+
+static void test_altered_before_signing(void **state)
+{
+    (void)state;
+    alter_by_removal = false;
+    altered_before_signing();
+}
+
+static void test_removed_before_signing(void **state)
+{
+    (void)state;
+    alter_by_removal = true;
+    altered_before_signing();
 }
 
 static void test_checkpoints_are_bounded(void **state)
@@ -545,6 +562,7 @@ int main(void)
         T(test_whole_tree_forged),
         T(test_checkpoint_forged),
         T(test_altered_before_signing),
+        T(test_removed_before_signing),
         T(test_checkpoints_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
