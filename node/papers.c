@@ -33,6 +33,9 @@ static int put_document(struct store_txn *t, const struct document *d, struct er
     struct buf key;
     buf_init(&key, 256);
     buf_printf(&key, "%s/%s", document_type_name(d->type), d->name);
+    /* Every root is kept, in order: each is judged by the one before it. */
+    if (d->type == DOCUMENT_ROOT)
+        buf_printf(&key, "%020llu", (unsigned long long)d->version);
     /* Two owners may use one id, and a policy named by an old envelope stays: those keys carry the hash as well. */
     if (d->type == DOCUMENT_ENVELOPE || d->type == DOCUMENT_POLICY) {
         buf_str(&key, "/");
@@ -125,13 +128,17 @@ bool papers_take_trust_changed(struct node *n)
 
 /* ---- accepting */
 
-static int offer_one(struct node *n, struct bytes note, const char *source, bool persist, unsigned *accepted,
+/* Where a document comes from: stored ones were accepted before, and only offered ones are stored. */
+enum origin { STORED, PINNED, OFFERED };
+
+static int offer_one(struct node *n, struct bytes note, const char *source, enum origin origin, unsigned *accepted,
                      struct err *err)
 {
     enum shelf_outcome outcome = SHELF_KNOWN;
     const struct document *d = NULL;
     struct err mine = {.code = 0};
-    int rc = shelf_offer(n->shelf, note, source, n->clock.now_ms(n->clock.arg), &outcome, &d, &mine);
+    int rc = origin == STORED ? shelf_restore(n->shelf, note, source, &outcome, &d, &mine)
+                              : shelf_offer(n->shelf, note, source, n->clock.now_ms(n->clock.arg), &outcome, &d, &mine);
     if (rc == ERR_STALE)
         return 0; /* we have a newer one */
     if (rc != 0) {
@@ -144,7 +151,7 @@ static int offer_one(struct node *n, struct bytes note, const char *source, bool
     (*accepted)++;
     n->counters.documents++;
     n->papers.trust_changed = n->papers.trust_changed || is_trust(d->type);
-    if (persist && n->papers.unwritten_count < NODE_UNWRITTEN_MAX) {
+    if (origin == OFFERED && n->papers.unwritten_count < NODE_UNWRITTEN_MAX) {
         struct document *mutable = shelf_find_hash(n->shelf, d->type, d->hash);
         if (mutable != NULL)
             n->papers.unwritten[n->papers.unwritten_count++] = document_ref(mutable);
@@ -152,8 +159,8 @@ static int offer_one(struct node *n, struct bytes note, const char *source, bool
     return 0;
 }
 
-static unsigned offer_all(struct node *n, const struct msg_note *notes, size_t count, const char *source, bool persist,
-                          struct err *err)
+static unsigned offer_all(struct node *n, const struct msg_note *notes, size_t count, const char *source,
+                          enum origin origin, struct err *err)
 {
     unsigned accepted = 0;
     *err = (struct err){.code = 0};
@@ -167,14 +174,14 @@ static unsigned offer_all(struct node *n, const struct msg_note *notes, size_t c
                 continue;
             }
             if (claim.type == order[o])
-                (void)!offer_one(n, notes[i].text, source, persist, &accepted, err);
+                (void)!offer_one(n, notes[i].text, source, origin, &accepted, err);
         }
     return accepted;
 }
 
 unsigned papers_offer(struct node *n, const struct msg_note *notes, size_t count, const char *source, struct err *err)
 {
-    return offer_all(n, notes, count, source, true, err);
+    return offer_all(n, notes, count, source, OFFERED, err);
 }
 
 /* ---- loading */
@@ -229,9 +236,9 @@ static int load_stored(struct node *n, struct err *err)
     store_abort(t);
     if (rc == 0 && s.failed)
         rc = err_set(err, ERR_NOMEM, "out of memory for stored documents");
-    struct err ignored; /* an expired document that was in force is offered and refused: a newer one replaces it */
+    struct err ignored; /* what cannot be restored is offered again by others */
     if (rc == 0)
-        (void)offer_all(n, s.notes, s.count, "store", false, &ignored);
+        (void)offer_all(n, s.notes, s.count, "store", STORED, &ignored);
     stored_free(&s);
     return rc;
 }
@@ -274,7 +281,7 @@ unsigned papers_reload(struct node *n, struct err *err)
     struct stored s = {.count = 0};
     unsigned accepted = 0;
     if (read_folder(n->config->documents, &s, err) == 0)
-        accepted = offer_all(n, s.notes, s.count, n->config->documents, true, err);
+        accepted = offer_all(n, s.notes, s.count, n->config->documents, OFFERED, err);
     stored_free(&s);
     return accepted;
 }
@@ -287,7 +294,7 @@ int papers_load(struct node *n, struct err *err)
     unsigned accepted = 0;
     if (rc == 0) {
         *err = (struct err){.code = 0};
-        rc = offer_one(n, buf_view(&root), n->config->root, false, &accepted, err);
+        rc = offer_one(n, buf_view(&root), n->config->root, PINNED, &accepted, err);
     }
     buf_done(&root);
     TRY(rc);
