@@ -117,7 +117,7 @@ class Session:
         self.key = session_key or ec.generate_private_key(ec.SECP256R1())
         self.point = wrap.key_point(self.key)
         self.client_nonce = client_nonce or os.urandom(32)
-        self.certificate, self.device_key = config.certificate, config.key
+        self.certificate, self.device_key, self.source = config.certificate, config.key, config.source
         self.visits, self.records, self.tags, self.secrets = [], [], {}, []
 
     def check_documents(self):
@@ -152,7 +152,7 @@ class Session:
     def connect(self, node, **changes):
         """TLS to a node of the roster, by name."""
         entry = self.nodes[node]
-        arguments = {"certificate": self.certificate, "key": self.device_key, "source": self.config.source, **changes}
+        arguments = {"certificate": self.certificate, "key": self.device_key, "source": self.source, **changes}
         return wire.Connection(entry["addresses"][0], entry["identity"], **arguments)
 
     def versions(self):
@@ -199,9 +199,9 @@ class Session:
         data = tpm_device.evidence(self.config.tcti, bind)
         return {"evidence": [{"format": "tpm2", "data": data}], "approvals": []}
 
-    def ask_begin(self, connection, begin):
+    def ask_begin(self, connection, begin, node=None):
         """-> Challenge. Busy is waited out, documents that the node lacks are given once."""
-        given = False
+        given, node = False, node or begin["node"]
         for _ in range(BUSY_TRIES):
             connection.send("Begin", begin)
             name, answer = connection.receive()
@@ -212,8 +212,8 @@ class Session:
                 given = True
                 connection.send("Documents", {"notes": self.find(answer["wants"])})
                 continue
-            return self.wanted(begin["node"], name, answer, "Challenge")
-        raise Refused("busy", f"{begin['node']} stays busy")
+            return self.wanted(node, name, answer, "Challenge")
+        raise Refused("busy", f"{node} stays busy")
 
     def find(self, wants):
         out = []

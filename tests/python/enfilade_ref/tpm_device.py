@@ -11,6 +11,7 @@ from enfilade_ref.th import sha256
 NO_SESSIONS, SESSIONS = 0x8001, 0x8002
 CREATE_PRIMARY, QUOTE, PCR_READ, FLUSH, PCR_EXTEND, PCR_RESET = 0x131, 0x158, 0x17E, 0x165, 0x182, 0x13D
 ENDORSEMENT, PASSWORD = 0x4000000B, 0x40000009
+RETRY = 0x922  # TPM_RC_RETRY: it was writing its memory, ask again
 SHA256, NULL, ECDSA, ECC, P256 = 0x000B, 0x0010, 0x0018, 0x0023, 0x0003
 # fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign
 AK_ATTRIBUTES = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 16 | 1 << 18
@@ -73,10 +74,13 @@ class Device:
             session = u32(PASSWORD) + sized(b"") + b"\x00" + sized(b"")
             body += u32(len(session)) + session
         body += parameters
-        self.socket.sendall(u16(SESSIONS if authorised else NO_SESSIONS) + u32(10 + len(body)) + u32(code) + body)
-        header = self.read(10)
-        answer = self.read(int.from_bytes(header[2:6], "big") - 10)
-        result = int.from_bytes(header[6:10], "big")
+        for _ in range(10):
+            self.socket.sendall(u16(SESSIONS if authorised else NO_SESSIONS) + u32(10 + len(body)) + u32(code) + body)
+            header = self.read(10)
+            answer = self.read(int.from_bytes(header[2:6], "big") - 10)
+            result = int.from_bytes(header[6:10], "big")
+            if result != RETRY:
+                break
         need(result == 0, "io", f"TPM command 0x{code:x}: response 0x{result:x}")
         return answer
 
