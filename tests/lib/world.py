@@ -126,6 +126,9 @@ def region_find(memory, at, end, needles, overlap):
             continue
         if not piece:
             break
+        if not piece.strip(b"\0"):  # never touched
+            at, tail = at + len(piece), b""
+            continue
         data = tail + piece
         found |= {label for label, needle in needles.items() if needle in data}
         at, tail = at + len(piece), data[-overlap:]
