@@ -5,8 +5,7 @@
  * (grant, quota) and can refuse (then this append alone is undone and its done gets the error; others go on). Life of a
  * group:
  *
- *   queue → [store thread: for each: with(), entry bytes, tree nodes] → commit → [token: sign(size, root)] → done for
- * each
+ *   queue → [store thread: for each: with(), entry, tree nodes] → commit → [token: sign(size, root)] → done for each
  *
  * done fires on the loop once the entry is durable and the checkpoint over it is signed, never from inside
  * node_log_append. At start, entries that were committed but not signed get their checkpoint first. Time never

@@ -521,6 +521,43 @@ static void test_removed_before_signing(void **state)
     altered_before_signing();
 }
 
+/* After a failed write the disk is asked what it holds: less than was committed is the end. */
+static void lost_before_reload(enum store_table table, struct bytes key, const char *words)
+{
+    struct store_txn *t = NULL;
+    struct err err = {.code = 0};
+    assert_int_equal(world_open(&w, MAP), 0);
+    append_ok(0, 5);
+    assert_int_equal(store_begin(w.store, true, &t, &err), 0);
+    assert_int_equal(store_delete(t, table, key), 0);
+    assert_int_equal(store_commit(t, &err), 0);
+    world_syncs_to_fail = 1;
+    assert_int_equal(append_one(5, NULL).code, ERR_STORAGE);
+    unsigned asked = w.asked;
+    err = append_one(6, NULL);
+    assert_int_equal(err.code, ERR_INTEGRITY);
+    if (strstr(err.text, words) == NULL)
+        fail_msg("%s", err.text);
+    assert_int_equal(w.asked, asked);
+    assert_non_null(node_log_broken(w.log));
+    world_close(&w);
+}
+
+static void test_entry_lost_before_reload(void **state)
+{
+    (void)state;
+    uint8_t key[8];
+    tree_key(4, key);
+    lost_before_reload(STORE_ENTRIES, BYTES_OF(key), "holds 4 entries where 5 were committed");
+}
+
+static void test_node_lost_before_reload(void **state)
+{
+    (void)state;
+    uint8_t key[9] = {2};
+    lost_before_reload(STORE_NODES, BYTES_OF(key), "node 0 of level 2 cannot be read");
+}
+
 static void test_checkpoints_are_bounded(void **state)
 {
     (void)state;
@@ -563,6 +600,8 @@ int main(void)
         T(test_checkpoint_forged),
         T(test_altered_before_signing),
         T(test_removed_before_signing),
+        T(test_entry_lost_before_reload),
+        T(test_node_lost_before_reload),
         T(test_checkpoints_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
