@@ -175,10 +175,10 @@ static void make_roster(struct network *n)
         make_point((uint8_t)(0x10 + i), v->kem);
         make_point((uint8_t)(0x20 + i), v->seal);
         make_point((uint8_t)(0x30 + i), v->peer);
-        (void)snprintf(log, sizeof(log), NETWORK_NAME "/%s/log", v->name);
+        (void)snprintf(log, sizeof(log), NETWORK_NAME "/%.64s/log", v->name);
         memset(public, (int)(0x40 + i), sizeof(public));
         int rc = note_key_make(log, public, &v->log);
-        (void)snprintf(log, sizeof(log), NETWORK_NAME "/%s/mirror", v->name);
+        (void)snprintf(log, sizeof(log), NETWORK_NAME "/%.64s/mirror", v->name);
         memset(public, (int)(0x50 + i), sizeof(public));
         rc |= note_key_make(log, public, &v->mirror);
         assert(rc == 0);

@@ -611,10 +611,12 @@ static struct document *generate(const struct network *n, const struct chain_hin
 
 static void expect_members(const struct chain_stage *s, const char *nodes)
 {
-    char got[64] = "";
+    struct buf got;
+    buf_init(&got, 2048);
     for (size_t i = 0; i < s->count; i++)
-        (void)snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s", i > 0 ? " " : "", s->members[i].node);
-    assert_string_equal(got, nodes);
+        buf_printf(&got, "%s%s", i > 0 ? " " : "", s->members[i].node);
+    assert_string_equal(buf_cstr(&got), nodes);
+    buf_done(&got);
 }
 
 static void healthy_members_come_first(void **state)
