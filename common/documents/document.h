@@ -15,8 +15,9 @@
 
 #define DOCUMENT_TABLE(X)                                                                                              \
     X(ROOT, root)                                                                                                      \
-    X(ROSTER, roster) X(INVENTORY, inventory) X(POLICY, policy) X(ENVELOPE, envelope) X(STATUS, status)                \
-        X(APPROVAL, approval) X(CHAIN, chain)
+    X(ROSTER, roster)                                                                                                  \
+    X(INVENTORY, inventory) X(POLICY, policy) X(ENVELOPE, envelope) X(STATUS, status) X(APPROVAL, approval)            \
+        X(CHAIN, chain)
 enum document_type {
     DOCUMENT_NONE,
 #define DOCUMENT_ENUM(upper, lower) DOCUMENT_##upper,

@@ -1,7 +1,6 @@
 /* main: the command line of enfilade: a table of verbs. */
 #include "orchestrator/cli/cli.h"
 #include <string.h>
-#include <uv.h>
 
 static const struct {
     const char *name;
