@@ -165,16 +165,31 @@ int node_config_load(const char *path, struct node_config **ret, struct err *err
     if (rc == 0) {
         rc = convert(path, raw, c, err);
         if (rc != 0)
-            (void)err_wrap(err, rc, "%s", path);
+            (void)yaml_place(buf_view(&text), path, err);
     }
+    if (rc == ERR_FORMAT || rc == ERR_TOO_LONG) /* whatever is wrong inside a configuration file is ERR_CONFIG */
+        rc = ERR_CONFIG;
     yaml_free(&schema, raw);
     buf_done(&text);
     if (rc != 0) {
         node_config_free(c);
+        if (err != NULL)
+            err->code = rc;
         return rc;
     }
     *ret = c;
     return 0;
+}
+
+void node_config_place(const char *path, struct err *err)
+{
+    struct buf text;
+    struct err ignored;
+    if (strncmp(err->text, "field ", 6) != 0)
+        return;
+    if (file_read(path, 64 * 1024, &text, &ignored) == 0)
+        (void)yaml_place(buf_view(&text), path, err);
+    buf_done(&text);
 }
 
 void node_config_free(struct node_config *c)

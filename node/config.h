@@ -23,5 +23,7 @@ struct node_config {
 /* Errors name file, line, field and remedy (ERR_CONFIG, ERR_FORMAT, ERR_NOT_FOUND). */
 MUST_CHECK int node_config_load(const char *path, struct node_config **ret, struct err *err);
 void node_config_free(struct node_config *c);
+/* An error of the start that begins with "field NAME:" gets file and line put before. */
+void node_config_place(const char *path, struct err *err);
 
 #endif

@@ -48,8 +48,8 @@ static int do_run(const struct arguments *a, struct err *err)
     int rc = secret_setup(err);
     if (rc == 0)
         rc = node_config_load(a->config, &config, err);
-    if (rc == 0)
-        rc = server_run(config, err);
+    if (rc == 0 && (rc = server_run(config, err)) != 0)
+        node_config_place(a->config, err);
     node_config_free(config);
     return rc;
 }

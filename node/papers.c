@@ -159,8 +159,9 @@ static int offer_one(struct node *n, struct bytes note, const char *source, enum
     return 0;
 }
 
-static unsigned offer_all(struct node *n, const struct msg_note *notes, size_t count, const char *source,
-                          enum origin origin, struct err *err)
+/* files: the name of each note's file, or NULL: all are from `source`. */
+static unsigned offer_all(struct node *n, const struct msg_note *notes, char *const *files, size_t count,
+                          const char *source, enum origin origin, struct err *err)
 {
     unsigned accepted = 0;
     *err = (struct err){.code = 0};
@@ -168,63 +169,79 @@ static unsigned offer_all(struct node *n, const struct msg_note *notes, size_t c
         for (size_t i = 0; i < count; i++) {
             struct document_claim claim;
             struct err peek = {.code = 0};
+            const char *from = files != NULL ? files[i] : source;
             if (document_peek(notes[i].text, &claim, &peek) != 0) {
                 if (o == 0 && err->code == 0)
-                    (void)err_set(err, peek.code, "%s: %s", source, peek.text);
+                    (void)err_set(err, peek.code, "%s: %s", from, peek.text);
                 continue;
             }
             if (claim.type == order[o])
-                (void)!offer_one(n, notes[i].text, source, origin, &accepted, err);
+                (void)!offer_one(n, notes[i].text, from, origin, &accepted, err);
         }
     return accepted;
 }
 
 unsigned papers_offer(struct node *n, const struct msg_note *notes, size_t count, const char *source, struct err *err)
 {
-    return offer_all(n, notes, count, source, OFFERED, err);
+    return offer_all(n, notes, NULL, count, source, OFFERED, err);
 }
 
 /* ---- loading */
 
 struct stored {
     struct msg_note *notes;
+    char **files; /* where each is from */
     size_t count, size;
     bool failed;
 };
 
-static bool stored_add(struct stored *s, struct bytes text)
+static bool stored_grow(struct stored *s)
 {
-    if (s->count == s->size) {
-        size_t size = s->size == 0 ? 64 : s->size * 2;
-        struct msg_note *notes = size <= FOLDER_FILES_MAX ? realloc(s->notes, size * sizeof(*notes)) : NULL;
-        if (notes == NULL) {
-            s->failed = true;
-            return false;
-        }
-        s->notes = notes;
-        s->size = size;
-    }
+    size_t size = s->size == 0 ? 64 : s->size * 2;
+    if (s->count < s->size)
+        return true;
+    if (size > FOLDER_FILES_MAX)
+        return false;
+    struct msg_note *notes = realloc(s->notes, size * sizeof(*notes));
+    s->notes = notes != NULL ? notes : s->notes;
+    char **files = realloc(s->files, size * sizeof(*files));
+    s->files = files != NULL ? files : s->files;
+    if (notes == NULL || files == NULL)
+        return false;
+    s->size = size;
+    return true;
+}
+
+static bool stored_add(struct stored *s, struct bytes text, const char *file)
+{
     uint8_t *copy = malloc(text.len + 1);
-    if (copy == NULL) {
+    char *name = strdup(file);
+    if (copy == NULL || name == NULL || !stored_grow(s)) {
+        free(copy);
+        free(name);
         s->failed = true;
         return false;
     }
     memcpy(copy, text.p, text.len);
+    s->files[s->count] = name;
     s->notes[s->count++] = (struct msg_note){BYTES(copy, text.len)};
     return true;
 }
 
 static void stored_free(struct stored *s)
 {
-    for (size_t i = 0; i < s->count; i++)
+    for (size_t i = 0; i < s->count; i++) {
         free((void *)s->notes[i].text.p);
+        free(s->files[i]);
+    }
     free(s->notes);
+    free(s->files);
 }
 
 static bool on_stored(void *arg, struct bytes key, struct bytes value)
 {
     (void)key;
-    return stored_add(arg, value);
+    return stored_add(arg, value, "store");
 }
 
 static int load_stored(struct node *n, struct err *err)
@@ -238,7 +255,7 @@ static int load_stored(struct node *n, struct err *err)
         rc = err_set(err, ERR_NOMEM, "out of memory for stored documents");
     struct err ignored; /* what cannot be restored is offered again by others */
     if (rc == 0)
-        (void)offer_all(n, s.notes, s.count, "store", STORED, &ignored);
+        (void)offer_all(n, s.notes, s.files, s.count, "store", STORED, &ignored);
     stored_free(&s);
     return rc;
 }
@@ -264,7 +281,7 @@ static int read_folder(const char *folder, struct stored *s, struct err *err)
         buf_init(&text, NOTE_MAX);
         buf_printf(&path, "%s/%s", folder, e->d_name);
         rc = buf_cstr(&path) != NULL ? file_read(buf_cstr(&path), NOTE_MAX, &text, err) : ERR_NOMEM;
-        if (rc == 0 && !stored_add(s, buf_view(&text)))
+        if (rc == 0 && !stored_add(s, buf_view(&text), buf_cstr(&path)))
             rc = err_set(err, ERR_FULL, "%s holds more than %u documents", folder, FOLDER_FILES_MAX);
         buf_done(&path);
         buf_done(&text);
@@ -281,7 +298,7 @@ unsigned papers_reload(struct node *n, struct err *err)
     struct stored s = {.count = 0};
     unsigned accepted = 0;
     if (read_folder(n->config->documents, &s, err) == 0)
-        accepted = offer_all(n, s.notes, s.count, n->config->documents, OFFERED, err);
+        accepted = offer_all(n, s.notes, s.files, s.count, n->config->documents, OFFERED, err);
     stored_free(&s);
     return accepted;
 }

@@ -425,15 +425,45 @@ static int open_store(struct node *n, struct err *err)
     return rc;
 }
 
+/* A document that is refused at the start is a mistake in a file, as the rest of the configuration is. */
+static int load_papers(struct node *n, struct err *err)
+{
+    int rc = papers_load(n, err);
+    enum exit_code exit = err_exit(rc);
+    if (rc != ERR_INTEGRITY && (exit == EXIT_DENIED || exit == EXIT_INTEGRITY))
+        err->code = rc = ERR_CONFIG;
+    return rc;
+}
+
+/* What only shows when the token is there or the first client comes must not wait until then. */
+static int check_files(const struct node_config *c, struct err *err)
+{
+    struct buf identity;
+    struct sockaddr_storage to;
+    for (size_t i = 0; i < c->listen_count; i++)
+        if (conn_parse_address(c->listen[i], &to) != 0)
+            return err_set(err, ERR_CONFIG,
+                           "field listen: '%s' is not a numeric address with a port (\"127.0.0.1:7600\")",
+                           c->listen[i]);
+    int rc = file_read(c->identity, 64 * 1024, &identity, err);
+    buf_done(&identity);
+    if (rc != 0) {
+        (void)err_wrap(err, rc, "field identity");
+        err->code = ERR_CONFIG;
+    }
+    return rc == 0 ? 0 : ERR_CONFIG;
+}
+
 static int prepare(struct server *s, struct err *err)
 {
     struct node *n = &s->node;
     const struct node_config *c = n->config;
+    TRY(check_files(c, err));
     TRY(make_state(c->state, err));
     TRY(open_store(n, err));
     if (shelf_new(c->network, c->root_hash, &n->shelf) != 0 || denials_new(n, &n->denials) != 0)
         return err_set(err, ERR_NOMEM, "out of memory");
-    TRY(papers_load(n, err));
+    TRY(load_papers(n, err));
     TRY(check_me(n, err));
     s->host = (struct session_host){.node = n, .loop = &s->loop, .papers_changed = on_papers_changed, .arg = s};
     s->host.limits = limits_new(c->connections, c->connections_per_address, c->begins_per_minute);

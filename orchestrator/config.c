@@ -1,5 +1,6 @@
 /* config: client.yaml read, converted and checked. */
 #include "orchestrator/config.h"
+#include "common/net/conn.h"
 #include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
@@ -135,6 +136,11 @@ static int convert_servers(const struct raw *raw, struct client_config *c, struc
         snprintf(to->node, sizeof(to->node), "%s", from->node);
         if (from->address != NULL && strlen(from->address) >= sizeof(to->address))
             return err_set(err, ERR_CONFIG, "config_servers: address of '%s' is too long", to->node);
+        struct sockaddr_storage checked;
+        if (from->address != NULL && conn_parse_address(from->address, &checked) != 0)
+            return err_set(err, ERR_CONFIG,
+                           "config_servers: address of '%s': '%s' is not a numeric address with a port", to->node,
+                           from->address);
         snprintf(to->address, sizeof(to->address), "%s", from->address != NULL ? from->address : "");
         c->server_count++;
     }
@@ -214,8 +220,8 @@ int config_load(const char *path, struct client_config **ret, struct err *err)
         rc = convert(path, raw, c, err);
         if (rc != 0 && err != NULL && err->code != rc)
             rc = err_set(err, rc, "%s", err_advice_text(rc));
-        if (rc != 0)
-            err_wrap(err, rc, "%s", path);
+        if (rc != 0 && err != NULL)
+            (void)yaml_place(buf_view(&text), path, err);
     }
     if (raw != NULL)
         yaml_free(&schema, raw);

@@ -236,8 +236,12 @@ static int load_all(struct depot *d, bool device, struct err *err)
         rc = offer(d, buf_view(&root), c->root, offer_time(&f, true), true, err);
     }
     buf_done(&root);
-    if (rc != 0)
-        return err_wrap(err, rc, "root");
+    if (rc != 0) {
+        (void)err_wrap(err, rc, "root");
+        if (rc == ERR_DOCUMENTS && err != NULL) /* not the one that root_hash pins: a mistake in client.yaml */
+            err->code = rc = ERR_CONFIG;
+        return rc;
+    }
     if (c->state != NULL)
         TRY(load_folder(d, c->state, true, err));
     if (c->documents != NULL)

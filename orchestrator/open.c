@@ -287,14 +287,14 @@ static bool asks_evidence(const struct factor *f, const char *format)
 static int open_attester(struct enf *e, const struct document *policy, struct err *err)
 {
     const struct client_config *c = e->config;
+    const struct attester_kind *kind = attester_find(c->attester_kind);
     bool asked = false;
+    if (c->attester_kind[0] != '\0' && kind == NULL)
+        return err_set(err, ERR_CONFIG, "attester: kind: no '%s' in this build", c->attester_kind);
     for (size_t i = 0; c->attester_kind[0] != '\0' && i < policy->policy.stage_count; i++)
         asked = asked || asks_evidence(&policy->policy.stages[i].factors, c->attester_kind);
     if (!asked || e->attester.attester != NULL)
         return 0;
-    const struct attester_kind *kind = attester_find(c->attester_kind);
-    if (kind == NULL)
-        return err_set(err, ERR_CONFIG, "attester: no kind '%s' in this build", c->attester_kind);
     int rc = kind->open(c->attester_device, &e->attester.attester, err);
     if (rc != 0)
         return err_wrap(err, rc, "attester %s", c->attester_device);

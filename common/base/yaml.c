@@ -270,6 +270,23 @@ unsigned yaml_line(struct bytes text, const char *field)
     return (unsigned)f.line;
 }
 
+int yaml_place(struct bytes text, const char *source, struct err *err)
+{
+    static const char word[] = "field ";
+    char field[PATH_MAX_LEN] = "", old[ERR_TEXT_MAX];
+    (void)snprintf(old, sizeof(old), "%s", err->text);
+    const char *from = strncmp(old, word, sizeof(word) - 1) == 0 ? old + sizeof(word) - 1 : old;
+    size_t len = strcspn(from, ": ");
+    if (from[len] == ':' && len < sizeof(field)) {
+        memcpy(field, from, len);
+        field[len] = '\0';
+    }
+    struct find f = {.field = field};
+    if (field[0] == '\0' || walk_text(text, on_find, &f, NULL) != 0 || f.best_len == 0)
+        return err_set(err, err->code, "%s: %s", source, from);
+    return err_set(err, err->code, "%s: line %zu: %s", source, f.line, from);
+}
+
 struct claims {
     const struct yaml_claim *claims;
     size_t count, found;

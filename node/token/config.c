@@ -1,5 +1,6 @@
 /* config: tokend's configuration file. */
 #include "node/token/config.h"
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,10 @@ static int take_paths(const char *path, const struct raw *raw, struct tokend_con
     TRY(resolve(path, raw->pin_file, "pin_file", c->pin_file, err));
     TRY(resolve(path, raw->identity, "identity", c->identity, err));
     TRY(resolve(path, raw->socket, "socket", c->socket, err));
+    char folder[TOKEND_PATH_MAX];
+    (void)snprintf(folder, sizeof(folder), "%s", c->socket);
+    if (access(dirname(folder), W_OK) != 0)
+        return err_set(err, ERR_CONFIG, "socket: its folder is not there or cannot be written: make it");
     if (strlen(c->socket) > SOCKET_PATH_MAX)
         return err_set(err, ERR_CONFIG, "socket: the path is longer than %d bytes", SOCKET_PATH_MAX);
     return 0;
@@ -95,6 +100,15 @@ static int take(const char *path, const struct raw *raw, struct tokend_config *c
     return 0;
 }
 
+void tokend_config_place(const struct tokend_config *c, struct err *err)
+{
+    struct buf text;
+    struct err ignored;
+    if (file_read(c->path, CONFIG_MAX, &text, &ignored) == 0)
+        (void)yaml_place(buf_view(&text), c->path, err);
+    buf_done(&text);
+}
+
 int tokend_config_load(const char *path, struct tokend_config *ret, struct err *err)
 {
     struct buf text;
@@ -105,11 +119,12 @@ int tokend_config_load(const char *path, struct tokend_config *ret, struct err *
     if (rc == 0)
         rc = yaml_load(buf_view(&text), path, &schema, &data, err);
     if (rc == 0 && (rc = take(path, data, &c, err)) != 0)
-        rc = err_wrap(err, rc, "%s", path);
+        rc = yaml_place(buf_view(&text), path, err);
     if (rc == ERR_FORMAT || rc == ERR_TOO_LONG) /* whatever is wrong inside a configuration file is ERR_CONFIG */
         rc = ERR_CONFIG;
     if (rc != 0 && err != NULL)
         err->code = rc;
+    (void)snprintf(c.path, sizeof(c.path), "%s", path);
     if (rc == 0)
         *ret = c;
     yaml_free(&schema, data);

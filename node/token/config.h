@@ -12,6 +12,7 @@
 #define TOKEND_PATH_MAX 512
 
 struct tokend_config {
+    char path[TOKEND_PATH_MAX]; /* of the file itself */
     char network[NAME_MAX_LEN + 1], node[NAME_MAX_LEN + 1];
     char module[TOKEND_PATH_MAX];
     char softhsm_conf[TOKEND_PATH_MAX]; /* "" when not given */
@@ -27,5 +28,7 @@ struct tokend_config {
 
 /* ERR_NOT_FOUND, ERR_IO, ERR_CONFIG; the text names file and field. */
 MUST_CHECK int tokend_config_load(const char *path, struct tokend_config *ret, struct err *err);
+/* An error of the start gets the file put before, and the line of the field that it begins with. */
+void tokend_config_place(const struct tokend_config *c, struct err *err);
 
 #endif

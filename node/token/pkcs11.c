@@ -154,6 +154,8 @@ int pkcs11_login(struct pkcs11 *p, const struct tokend_config *c, const struct s
         TRY(pkcs11_ok(p->call->C_OpenSession(slot, flags, NULL, NULL, &p->session[i]), err, "token %s: C_OpenSession",
                       label[i]));
         CK_RV rv = p->call->C_Login(p->session[i], CKU_USER, (CK_UTF8CHAR *)(uintptr_t)text.p, text.len);
+        if (rv == CKR_PIN_INCORRECT)
+            return err_set(err, ERR_CONFIG, "pin_file: %s does not hold the PIN of token %s", c->pin_file, label[i]);
         if (rv != CKR_USER_ALREADY_LOGGED_IN)
             TRY(pkcs11_ok(rv, err, "token %s: C_Login", label[i]));
     }

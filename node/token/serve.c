@@ -221,6 +221,8 @@ int serve_probe(const struct tokend_config *c)
     if (s == NULL)
         return EXIT_INTERNAL;
     int rc = server_open(s, &err);
+    if (rc != 0)
+        tokend_config_place(c, &err);
     return rc == 0 ? EXIT_DONE : complain(rc, &err);
 }
 

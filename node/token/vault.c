@@ -18,7 +18,7 @@ static int enter(const struct tokend_config *c, struct vault *v, struct err *err
 int vault_open(const struct tokend_config *c, struct vault *ret, struct err *err)
 {
     if (c->profile != VAULT_PROFILE)
-        return err_set(err, ERR_VERSION, "profile: %llu is not built in; this tokend has profile %d",
+        return err_set(err, ERR_CONFIG, "profile: %llu is not built in; this tokend has profile %d",
                        (unsigned long long)c->profile, VAULT_PROFILE);
     memset(ret, 0, sizeof(*ret));
     struct tokend_config mine;
