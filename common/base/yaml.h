@@ -25,8 +25,8 @@ void yaml_release(const cyaml_schema_value_t *schema, void *data);
 /* The line (from 1) where a field stands, or its nearest parent; 0 when the text does not parse. For error texts. */
 unsigned yaml_line(struct bytes text, const char *field);
 
-/* Places a converter's error "FIELD: what is wrong", or "field FIELD: …": it becomes "SOURCE: line N: FIELD: …", where N
- * is the line of the field or of its nearest parent. Returns err->code. */
+/* Places a converter's error "FIELD: what is wrong", or "field FIELD: …": it becomes "SOURCE: line N: FIELD: …", where
+ * N is the line of the field or of its nearest parent. Returns err->code. */
 int yaml_place(struct bytes text, const char *source, struct err *err);
 
 /* Scalars of the top mapping as the text claims them, read without a schema: to learn what a text is before it is
