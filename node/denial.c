@@ -197,7 +197,7 @@ void denial_write(struct denials *d, const struct denial_facts *f, denial_done d
     one->done = done;
     one->arg = arg;
     fill(one, f);
-    bool wait = f->why->code != ERR_TOKEN && f->why->code != ERR_STORAGE;
+    bool wait = f->why->code != ERR_STORAGE && strcmp(n->token->health(n->token), "ok") == 0;
     if (node_log_append(n->log, &one->append) != 0) {
         answer(one, false);
         free(one);

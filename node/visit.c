@@ -21,7 +21,8 @@ struct visit {
     struct node *node;
     const struct visit_io *io;
     void *arg; /* io's */
-    bool detached;
+    bool detached, has_sid;
+    bool changed; /* documents in force are others than those that chain and links were judged by */
     struct visit_peer peer;
     enum state state;
     struct err err; /* of the step under way */
@@ -131,10 +132,18 @@ static void refuse(struct visit *v)
                              .device = v->device != NULL ? v->device->id : "",
                              .stage = v->begin->begin.stage,
                              .slot = v->begin->begin.slot,
-                             .walk_id = v->chain != NULL ? v->walk_id : NULL,
+                             .walk_id = v->has_sid ? v->walk_id : NULL,
                              .policy_hash = v->policy != NULL ? v->policy->hash : NULL,
                              .verdict = v->verdict};
     denial_write(v->node->denials, &f, on_refused, v);
+}
+
+/* Some checks give a code alone. */
+static void refuse_with(struct visit *v, int code)
+{
+    if (v->err.code == 0)
+        (void)err_set(&v->err, code, "%s", err_advice_text(code));
+    refuse(v);
 }
 
 static void busy(struct visit *v)
@@ -250,6 +259,58 @@ static int check_device_ca(struct visit *v)
     return err_set(&v->err, ERR_DEVICE, "the certificate was not issued by a device CA of the root document");
 }
 
+/* A revoked device is refused also where the policy asks for no device at all. */
+static int check_device_revoked(struct visit *v)
+{
+    v->device = inventory_find_key(v->inventory, v->peer.key_hash);
+    if (v->device != NULL && status_revokes(v->status, REVOKED_DEVICE, bytes_str(v->device->id)) &&
+        !mutant("REVOKED_DEVICE"))
+        return err_set(&v->err, ERR_REVOKED, "device %s is revoked by the status document", v->device->id);
+    return 0;
+}
+
+/* Current, unrevoked, not halted: by the documents that v holds. */
+static int check_in_force(struct visit *v)
+{
+    if (!mutant("CURRENT"))
+        TRY(check_policy_current(v));
+    if (!mutant("HALTS"))
+        TRY(check_halts(v));
+    if (!mutant("DEVICE_CA"))
+        TRY(check_device_ca(v));
+    return check_device_revoked(v);
+}
+
+/* Puts the newest of one document in the place of the one that v holds. */
+static bool renew(const struct node *n, enum document_type type, struct document **place)
+{
+    struct document *newest = shelf_find(n->shelf, type, BYTES_NONE);
+    if (newest == *place)
+        return false;
+    document_unref(*place);
+    *place = newest != NULL ? document_ref(newest) : NULL;
+    return true;
+}
+
+/* Documents may have changed since Begin. Before anything is granted, and once more where the bytes are handed over,
+ * everything that can be revoked, halted or expire is judged by what is in force now; no worker job is under way. */
+static int check_today(struct visit *v)
+{
+    struct node *n = v->node;
+    bool was_enrolled = v->device != NULL;
+    TRY(node_now(n, &v->now_ms, &v->err));
+    if (!mutant("FRESH"))
+        TRY(shelf_fresh(n->shelf, v->now_ms, &v->err));
+    v->changed = renew(n, DOCUMENT_ROOT, &v->root) | renew(n, DOCUMENT_ROSTER, &v->roster) |
+                 renew(n, DOCUMENT_INVENTORY, &v->inventory) | renew(n, DOCUMENT_STATUS, &v->status) | v->changed;
+    TRY(check_in_force(v));
+    if (was_enrolled && v->device == NULL)
+        return err_set(&v->err, ERR_DEVICE, "the device is not enrolled any more");
+    if (v->chain->expires_ms <= v->now_ms)
+        return err_set(&v->err, ERR_EXPIRED, "the chain's not_after has passed");
+    return 0;
+}
+
 /* Stage and slot must be mine in chain, policy and envelope alike. */
 static int find_place(struct visit *v)
 {
@@ -309,6 +370,7 @@ static int make_sid(struct visit *v)
     context_sid(&f, v->sid);
     context_walk_id(v->sid, v->walk_id);
     grant_key(v->sid, b->stage, b->slot, v->grant_key);
+    v->has_sid = true;
     return 0;
 }
 
@@ -348,24 +410,31 @@ static void expect_links(struct visit *v, struct stage_views *s, struct links_ex
     memcpy(x->envelope_hash, v->envelope->hash, HASH_LEN);
 }
 
-static void judge_run(struct worker_job *job)
+static int judge_chain(struct visit *v)
 {
-    struct visit *v = visit_of(job);
     struct chain_world w = {.policy = v->policy, .envelope = v->envelope, .roster = v->roster, .status = v->status};
-    if (!mutant("CHAIN") && chain_check(&w, v->chain, v->now_ms, &v->err) != 0)
-        return;
+    return mutant("CHAIN") ? 0 : chain_check(&w, v->chain, v->now_ms, &v->err);
+}
+
+static int judge_links(struct visit *v)
+{
     struct stage_views *views = calloc(1, sizeof(*views));
-    if (views == NULL || v->seen == NULL) {
-        free(views);
-        (void)err_set(&v->err, ERR_NOMEM, "out of memory");
-        return;
-    }
+    if (views == NULL)
+        return err_set(&v->err, ERR_NOMEM, "out of memory");
     struct links_expect x;
     expect_links(v, views, &x);
     int rc = links_check(&x, v->begin->begin.links.at, v->begin->begin.links.count, v->seen, &v->err);
     if (rc != 0 && v->err.code == 0)
         (void)err_set(&v->err, ERR_LINK, "the links do not hold");
     free(views);
+    return rc;
+}
+
+static void judge_run(struct worker_job *job)
+{
+    struct visit *v = visit_of(job);
+    if (judge_chain(v) == 0)
+        (void)!judge_links(v);
 }
 
 static void challenge(struct visit *v)
@@ -424,9 +493,9 @@ static void judge_done(struct worker_job *job, bool cancelled)
         challenge(v);
 }
 
-/* ---- Begin, in the design's order; 0 with *w filled means: documents are needed first */
+/* ---- Begin, in the design's order; the chain is parsed in a worker, since a hostile one takes milliseconds */
 
-static int judge_begin(struct visit *v, struct wants *w)
+static int judge_begin(struct visit *v)
 {
     const struct msg_begin *b = &v->begin->begin;
     struct node *n = v->node;
@@ -437,19 +506,19 @@ static int judge_begin(struct visit *v, struct wants *w)
         return err_set(&v->err, ERR_IDENTITY, "the request is for another node");
     if (v->peer.not_after_ms <= v->now_ms)
         return err_set(&v->err, ERR_TLS, "the device's certificate has expired");
-    if (document_parse(b->chain, "chain", &v->chain, &v->err) != 0)
-        return v->err.code;
+    return 0;
+}
+
+/* 0 with *w filled means: documents are needed first. */
+static int judge_documents(struct visit *v, struct wants *w)
+{
+    struct node *n = v->node;
     if (v->chain->type != DOCUMENT_CHAIN || strcmp(v->chain->network, n->config->network) != 0)
         return err_set(&v->err, ERR_CHAIN, "the chain is not a chain of this network");
     TRY(take_documents(v, w));
     if (w->count > 0)
         return 0;
-    if (!mutant("CURRENT"))
-        TRY(check_policy_current(v));
-    if (!mutant("HALTS"))
-        TRY(check_halts(v));
-    if (!mutant("DEVICE_CA"))
-        TRY(check_device_ca(v));
+    TRY(check_in_force(v));
     TRY(find_place(v));
     TRY(check_session_key(v));
     return make_sid(v);
@@ -475,21 +544,46 @@ int visit_start(struct node *n, const struct visit_peer *peer, const struct visi
     return 0;
 }
 
-void visit_judge(struct visit *v)
+static void submit(struct visit *v, struct worker_pool *pool, void (*run)(struct worker_job *job),
+                   void (*done)(struct worker_job *job, bool cancelled))
 {
+    v->job = (struct worker_job){.run = run, .done = done};
+    if (worker_submit(pool, &v->job) != 0)
+        busy(v);
+}
+
+static void parse_run(struct worker_job *job)
+{
+    struct visit *v = visit_of(job);
+    (void)!document_parse(v->begin->begin.chain, "chain", &v->chain, &v->err);
+}
+
+static void parse_done(struct worker_job *job, bool cancelled)
+{
+    struct visit *v = visit_of(job);
     struct wants w = {.count = 0};
-    int rc = judge_begin(v, &w);
-    if (rc != 0 && v->err.code == 0)
-        (void)err_set(&v->err, rc, "%s", err_advice_text(rc));
+    if (cancelled)
+        (void)err_set(&v->err, ERR_CLOSED, "the node is stopping");
+    if (v->detached) {
+        finish(v);
+        return;
+    }
+    int rc = v->err.code == 0 ? judge_documents(v, &w) : v->err.code;
     if (rc != 0)
-        refuse(v);
+        refuse_with(v, rc);
     else if (w.count > 0)
         need_documents(v, &w);
-    else {
-        v->job = (struct worker_job){.run = judge_run, .done = judge_done};
-        if (worker_submit(v->node->workers, &v->job) != 0)
-            busy(v);
-    }
+    else
+        submit(v, v->node->workers, judge_run, judge_done);
+}
+
+void visit_judge(struct visit *v)
+{
+    int rc = judge_begin(v);
+    if (rc != 0)
+        refuse_with(v, rc);
+    else
+        submit(v, v->node->workers, parse_run, parse_done);
 }
 
 bool visit_is_challenged(const struct visit *v)
@@ -549,15 +643,15 @@ static void appraise_run(struct worker_job *job)
     uint8_t bind[BIND_LEN];
     make_bind(v, bind);
     size_t count = a->evidence.count;
+    if (v->changed && (judge_chain(v) != 0 || judge_links(v) != 0))
+        return;
+    v->changed = false;
     if (count > APPRAISE_EVIDENCE_MAX) {
         (void)err_set(&v->err, ERR_EVIDENCE, "more than %d pieces of evidence", APPRAISE_EVIDENCE_MAX);
         return;
     }
     for (size_t i = 0; i < count; i++)
         verify_one(v, &a->evidence.at[i], bind, &v->evidence[i]);
-    v->device = inventory_find_key(v->inventory, v->peer.key_hash);
-    if (v->device != NULL && status_revokes(v->status, REVOKED_DEVICE, bytes_str(v->device->id)))
-        v->device = NULL;
     struct appraise_facts f = {.device = v->device,
                                .device_key = v->peer.key_hash,
                                .now_ms = v->now_ms,
@@ -607,18 +701,22 @@ void visit_attest(struct visit *v, struct message *attest)
         (void)err_set(&v->err, ERR_NOMEM, "out of memory");
     else if (n->clock.monotonic_ms(n->clock.arg) - v->challenged_ms > NODE_CHALLENGE_TTL_MS)
         (void)err_set(&v->err, ERR_NONCE, "the challenge's time is over");
-    else if (node_now(n, &v->now_ms, &v->err) == 0 && v->stage->audit == AUDIT_CONFIRMED)
+    else if (check_today(v) == 0 && v->stage->audit == AUDIT_CONFIRMED)
         (void)err_set(&v->err, ERR_QUORUM, "the policy asks for confirmed entries and this network has no mirrors");
-    if (v->err.code != 0) {
+    if (v->err.code != 0)
         refuse(v);
-        return;
-    }
-    v->job = (struct worker_job){.run = appraise_run, .done = appraise_done};
-    if (worker_submit(n->workers, &v->job) != 0)
-        busy(v);
+    else
+        submit(v, n->workers, appraise_run, appraise_done);
 }
 
 /* ---- the grant: is there one? */
+
+/* What is wrong with this node's own disk is no verdict on the workload: another member may do it. */
+static void disown(struct err *err)
+{
+    if (err->code == ERR_INTEGRITY)
+        err->code = ERR_STORAGE;
+}
 
 static void look_run(struct worker_job *job)
 {
@@ -634,6 +732,7 @@ static void look_run(struct worker_job *job)
         v->err = (struct err){.code = 0};
     else if (v->err.code == 0)
         (void)err_set(&v->err, rc, "the table of grants cannot be read");
+    disown(&v->err);
 }
 
 static void ask_release(struct visit *v);
@@ -659,9 +758,7 @@ static void look_done(struct worker_job *job, bool cancelled)
 static void look_up(struct visit *v)
 {
     v->state = LOOKING;
-    v->job = (struct worker_job){.run = look_run, .done = look_done};
-    if (worker_submit(v->node->store_thread, &v->job) != 0)
-        busy(v);
+    submit(v, v->node->store_thread, look_run, look_done);
 }
 
 /* ---- the token's work */
@@ -799,37 +896,13 @@ static void ask_release(struct visit *v)
 
 /* ---- the entry, the grant and the release */
 
-/* Documents may have changed since Begin: the last word on revocation and halts falls where the bytes are handed over.
- */
-static int check_last(struct visit *v)
-{
-    struct node *n = v->node;
-    uint64_t now_ms;
-    TRY(node_now(n, &now_ms, &v->err));
-    TRY(shelf_fresh(n->shelf, now_ms, &v->err));
-    struct document *status = shelf_find(n->shelf, DOCUMENT_STATUS, BYTES_NONE);
-    if (status != v->status) {
-        document_unref(v->status);
-        v->status = document_ref(status);
-        TRY(check_policy_current(v));
-        TRY(check_halts(v));
-        struct chain_world w = {v->policy, v->envelope, shelf_find(n->shelf, DOCUMENT_ROSTER, BYTES_NONE), v->status};
-        TRY(chain_check(&w, v->chain, now_ms, &v->err));
-        if (v->device != NULL && status_revokes(v->status, REVOKED_DEVICE, bytes_str(v->device->id)))
-            return err_set(&v->err, ERR_REVOKED, "device %s is revoked", v->device->id);
-    }
-    if (v->chain->expires_ms <= now_ms)
-        return err_set(&v->err, ERR_EXPIRED, "the chain's not_after has passed");
-    return 0;
-}
-
 static void release(struct visit *v, struct bytes body, struct bytes entry, struct bytes receipt, struct bytes answer)
 {
     if (v->detached) {
         finish(v);
         return;
     }
-    if (check_last(v) != 0) {
+    if (check_today(v) != 0 || (v->changed && judge_chain(v) != 0)) {
         refuse(v);
         return;
     }
@@ -838,17 +911,23 @@ static void release(struct visit *v, struct bytes body, struct bytes entry, stru
     send_and_finish(v, &m);
 }
 
+/* Who is shown the salt can check what the entry commits to. */
+static int put_salt(const struct visit *v, struct store_txn *t, uint64_t entry_index, struct err *err)
+{
+    uint8_t key[8];
+    for (size_t i = 0; i < 8; i++)
+        key[i] = (uint8_t)(entry_index >> (56 - 8 * i));
+    return store_put(t, STORE_SALTS, BYTES_OF(key), BYTES_OF(v->salt), true, err);
+}
+
 static int write_with(struct log_append *a, struct store_txn *t, uint64_t entry_index, uint64_t time_ms,
                       struct err *err)
 {
     struct visit *v = a->arg;
     (void)time_ms;
-    uint8_t key[8];
-    for (size_t i = 0; i < 8; i++)
-        key[i] = (uint8_t)(entry_index >> (56 - 8 * i));
     v->grant.entry_index = entry_index;
     TRY(grant_create(t, v->grant_key, &v->grant, err));
-    return store_put(t, STORE_SALTS, BYTES_OF(key), BYTES_OF(v->salt), true, err);
+    return put_salt(v, t, entry_index, err);
 }
 
 static void on_written(struct log_append *a, const struct err *err)
@@ -859,6 +938,7 @@ static void on_written(struct log_append *a, const struct err *err)
         return;
     }
     v->err = *err;
+    disown(&v->err);
     if (v->detached)
         finish(v);
     else if (err->code == ERR_BUSY)
@@ -911,7 +991,10 @@ static void append_or_refuse(struct visit *v)
     if (rc == ERR_BUSY)
         busy(v);
     else if (rc != 0) {
-        (void)err_set(&v->err, rc, "the ledger takes no entries now");
+        const struct err *broken = node_log_broken(v->node->log);
+        (void)err_set(&v->err, rc, "the ledger takes no entries now%s%.400s", broken != NULL ? ": " : "",
+                      broken != NULL ? broken->text : "");
+        disown(&v->err);
         refuse(v);
     }
 }
@@ -939,9 +1022,9 @@ static int reissue_with(struct log_append *a, struct store_txn *t, uint64_t entr
                         struct err *err)
 {
     struct visit *v = a->arg;
-    (void)entry_index;
     (void)time_ms;
-    return grant_reissue(t, v->grant_key, v->seen->prevhash, v->now_ms, NODE_SKEW_MS, err);
+    TRY(grant_reissue(t, v->grant_key, v->seen->prevhash, v->now_ms, NODE_SKEW_MS, err));
+    return put_salt(v, t, entry_index, err);
 }
 
 static void on_receipt(struct log_append *a, const struct err *err)
@@ -953,6 +1036,7 @@ static void on_receipt(struct log_append *a, const struct err *err)
         return;
     }
     v->err = *err;
+    disown(&v->err);
     if (v->detached)
         finish(v);
     else
@@ -964,6 +1048,7 @@ static void on_reissued(struct log_append *a, const struct err *err)
     struct visit *v = a->arg;
     if (err != NULL)
         v->err = *err;
+    disown(&v->err);
     if (v->detached) {
         finish(v);
         return;
