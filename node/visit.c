@@ -281,15 +281,24 @@ static int check_in_force(struct visit *v)
     return check_device_revoked(v);
 }
 
-/* Puts the newest of one document in the place of the one that v holds. */
-static bool renew(const struct node *n, enum document_type type, struct document **place)
+/* Puts the newest documents in the place of those that v holds. */
+static void renew(struct visit *v)
 {
-    struct document *newest = shelf_find(n->shelf, type, BYTES_NONE);
-    if (newest == *place)
-        return false;
-    document_unref(*place);
-    *place = newest != NULL ? document_ref(newest) : NULL;
-    return true;
+    const struct {
+        enum document_type type;
+        struct document **place;
+    } held[] = {{DOCUMENT_ROOT, &v->root},
+                {DOCUMENT_ROSTER, &v->roster},
+                {DOCUMENT_INVENTORY, &v->inventory},
+                {DOCUMENT_STATUS, &v->status}};
+    for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
+        struct document *newest = shelf_find(v->node->shelf, held[i].type, BYTES_NONE);
+        if (newest == *held[i].place || newest == NULL)
+            continue;
+        document_unref(*held[i].place);
+        *held[i].place = document_ref(newest);
+        v->changed = true;
+    }
 }
 
 /* Documents may have changed since Begin. Before anything is granted, and once more where the bytes are handed over,
@@ -301,8 +310,7 @@ static int check_today(struct visit *v)
     TRY(node_now(n, &v->now_ms, &v->err));
     if (!mutant("FRESH"))
         TRY(shelf_fresh(n->shelf, v->now_ms, &v->err));
-    v->changed = renew(n, DOCUMENT_ROOT, &v->root) | renew(n, DOCUMENT_ROSTER, &v->roster) |
-                 renew(n, DOCUMENT_INVENTORY, &v->inventory) | renew(n, DOCUMENT_STATUS, &v->status) | v->changed;
+    renew(v);
     TRY(check_in_force(v));
     if (was_enrolled && v->device == NULL)
         return err_set(&v->err, ERR_DEVICE, "the device is not enrolled any more");
