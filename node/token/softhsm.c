@@ -74,7 +74,9 @@ static int token_folder(const char *conf, char ret[PATH_MAX], struct err *err)
     if (at != NULL) {
         at += sizeof(key) - 1;
         at += strspn(at, " \t=");
-        size_t len = strcspn(at, " \t\r\n");
+        size_t len = strcspn(at, "\r\n");
+        while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
+            len--;
         (void)snprintf(ret, PATH_MAX, "%.*s", len < PATH_MAX ? (int)len : 0, at);
     }
     buf_done(&text);
