@@ -119,6 +119,17 @@ static void test_restart(void **state)
     free_many(v, 37);
 }
 
+static uint64_t stored_entries(void)
+{
+    struct store_txn *t = NULL;
+    struct err err;
+    uint64_t count = 0;
+    assert_int_equal(store_begin(w.store, false, &t, &err), 0);
+    assert_int_equal(store_count(t, STORE_ENTRIES, &count), 0);
+    store_abort(t);
+    return count;
+}
+
 static void test_receipt_of_nothing(void **state)
 {
     (void)state;
@@ -130,6 +141,33 @@ static void test_receipt_of_nothing(void **state)
     world_until_count(&w, &done, 1);
     assert_int_equal(r.err.code, ERR_NOT_FOUND);
     world_entry_done(&r);
+}
+
+/* One group of appends and requests for receipts, of entries signed before, signed with it, and not there. */
+static void test_receipts_beside_appends(void **state)
+{
+    (void)state;
+    struct visit_entry v[5];
+    size_t done = 0;
+    free_many(append_many(0, 3, 1), 3);
+    for (size_t i = 0; i < 5; i++)
+        world_entry(&w, &v[i], 3 + i, &done);
+    assert_int_equal(node_log_append(w.log, &v[0].append), 0); /* keeps the store busy while the others queue up */
+    assert_int_equal(node_log_append(w.log, &v[1].append), 0);
+    assert_int_equal(node_log_receipt(w.log, &v[2].append, 1), 0);
+    assert_int_equal(node_log_receipt(w.log, &v[3].append, 3), 0);
+    assert_int_equal(node_log_receipt(w.log, &v[4].append, 5), 0);
+    world_until_count(&w, &done, 5);
+    const uint64_t index[] = {3, 4, 1, 3};
+    for (size_t i = 0; i < 4; i++) {
+        if (v[i].err.code != 0)
+            fail_msg("%zu: %s", i, v[i].err.text);
+        assert_int_equal(v[i].index, index[i]);
+    }
+    assert_int_equal(v[4].err.code, ERR_NOT_FOUND);
+    assert_int_equal(stored_entries(), 5);
+    for (size_t i = 0; i < 5; i++)
+        world_entry_done(&v[i]);
 }
 
 /* ---- with */
@@ -211,14 +249,8 @@ static void run_some(unsigned rounds)
 
 static void wait_for_entries(uint64_t count)
 {
-    for (uint64_t have = 0; have < count;) {
-        struct store_txn *t = NULL;
-        struct err err;
+    while (stored_entries() < count)
         uv_run(&w.loop, UV_RUN_NOWAIT);
-        assert_int_equal(store_begin(w.store, false, &t, &err), 0);
-        assert_int_equal(store_count(t, STORE_ENTRIES, &have), 0);
-        store_abort(t);
-    }
     run_some(10);
 }
 
@@ -457,6 +489,7 @@ int main(void)
         T(test_groups),
         T(test_restart),
         T(test_receipt_of_nothing),
+        T(test_receipts_beside_appends),
         T(test_refusal_undoes_its_own),
         T(test_malformed_entry_fails_alone),
         T(test_token_away),

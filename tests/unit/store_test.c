@@ -260,6 +260,12 @@ static void test_folder(void **state)
         assert_int_equal(store_open(inside, MAP, true, &s, &err), ERR_STORAGE);
     }
     assert_int_equal(chmod(inside, 0700), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(inside, 12345, 12345), 0);
+        assert_int_equal(store_open(inside, MAP, false, &s, &err), ERR_STORAGE);
+        assert_non_null(strstr(err.text, "belongs to uid 12345"));
+        assert_int_equal(chown(inside, 0, 0), 0);
+    }
     assert_int_equal(store_open("/nonexistent/store", MAP, false, &s, &err), ERR_STORAGE);
     assert_int_equal(store_open("/nonexistent", MAP, true, &s, &err), ERR_STORAGE);
     assert_int_equal(store_open(inside, MAP, false, &s, &err), 0);
