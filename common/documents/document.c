@@ -192,6 +192,9 @@ static int check_root(struct document *d, struct document_trust trust, struct er
 static int check_envelope(struct document *d, struct document_trust trust, struct err *err)
 {
     const struct policy *p = &trust.policy->policy;
+    if (strcmp(d->envelope.policy_name, trust.policy->name) != 0)
+        return err_set(err, ERR_SIGNATURE, "names policy %s, so policy %s does not judge it", d->envelope.policy_name,
+                       trust.policy->name);
     bool *signed_ = calloc(p->owner_count + 1, sizeof(*signed_));
     size_t count = 0;
     if (signed_ == NULL)

@@ -16,8 +16,8 @@
 #define DOCUMENT_TABLE(X)                                                                                              \
     X(ROOT, root)                                                                                                      \
     X(ROSTER, roster)                                                                                                  \
-    X(INVENTORY, inventory) X(POLICY, policy) X(ENVELOPE, envelope) X(STATUS, status) X(APPROVAL, approval)            \
-        X(CHAIN, chain)
+    X(INVENTORY, inventory)                                                                                            \
+    X(POLICY, policy) X(ENVELOPE, envelope) X(STATUS, status) X(APPROVAL, approval) X(CHAIN, chain)
 enum document_type {
     DOCUMENT_NONE,
 #define DOCUMENT_ENUM(upper, lower) DOCUMENT_##upper,
@@ -249,8 +249,9 @@ struct document_trust {
 
 /* Verify signatures and thresholds, then parse and check every field. Does not judge time or versions: see shelf.h.
  * `note` is copied. source names it in errors: "SOURCE: line N: nodes[3].kem: what is wrong". Errors: ERR_FORMAT,
- * ERR_TOO_LONG, ERR_SIGNATURE (also: no trust given, an envelope not signed by exactly one owner), ERR_THRESHOLD,
- * ERR_CONFIG (of another network than the document that judges it), ERR_VERSION (approvals are not in use yet). */
+ * ERR_TOO_LONG, ERR_SIGNATURE (also: no trust given, an envelope of another policy or not signed by exactly one owner),
+ * ERR_THRESHOLD, ERR_CONFIG (of another network than the document that judges it), ERR_VERSION (approvals are not in
+ * use yet). */
 MUST_CHECK int document_open(struct bytes note, struct document_trust trust, const char *source, struct document **ret,
                              struct err *err);
 /* Type, name, version, network and policy name as the text claims them, before any verification: to choose the trust.

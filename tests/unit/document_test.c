@@ -634,6 +634,13 @@ static void owners_are_who_signed(void **state)
     free(text);
     buf_done(&key);
     buf_done(&other);
+    /* a policy vouches for the envelopes that name it, and for no others */
+    d = NULL;
+    text = network_replace(net.envelope_text, "policy: db-policy\n", "policy: web-policy\n");
+    trust.policy = net.policy;
+    assert_int_equal(open_with(text, KEY_BIT(KEY_OWNER), trust, &d), ERR_SIGNATURE);
+    assert_null(d);
+    free(text);
 }
 
 static void altered_notes_are_refused(void **state)
