@@ -30,8 +30,10 @@ struct offer {
     uint64_t now_ms;
     bool restore;
     struct document_claim claim;
-    struct document *taken; /* set on acceptance, borrowed from the shelf */
-    struct document *known; /* set when it is there already */
+    struct document *taken;  /* set on acceptance, borrowed from the shelf */
+    struct document *known;  /* set when it is there already */
+    struct document *opened; /* by `by`, elsewhere; or NULL */
+    struct document_trust by;
     struct err *err;
 };
 
@@ -254,6 +256,16 @@ static int row_add(struct offer *o, struct row *r, struct document *d)
     return 0;
 }
 
+/* ---- opening */
+
+static int open_note(const struct offer *o, struct document_trust trust, struct document **ret)
+{
+    if (o->opened == NULL || o->by.root != trust.root || o->by.policy != trust.policy)
+        return document_open(o->note, trust, o->source, ret, o->err);
+    *ret = document_ref(o->opened);
+    return 0;
+}
+
 /* ---- root */
 
 /* Documents that the holders of a role under the new root did not sign leave, and their floors with them. */
@@ -315,7 +327,7 @@ static int offer_root(struct offer *o)
     else if (o->claim.version < held->version)
         return stale(o, held->version);
     struct document_trust trust = {.root = root_before(o->s, o->claim.version)};
-    TRY(document_open(o->note, trust, o->source, &d, o->err));
+    TRY(open_note(o, trust, &d));
     int rc = held != NULL && d->version == held->version ? equivocation(o, held) : check_time(o, d);
     if (rc == 0)
         rc = row_add(o, &o->s->roots, d);
@@ -352,7 +364,7 @@ static int offer_in_force(struct offer *o)
         return err_set(o->err, ERR_DOCUMENTS, "%s: the root document is missing; offer it first", o->source);
     if (held != NULL && o->claim.version < held->version)
         return stale(o, held->version);
-    TRY(document_open(o->note, trust, o->source, &d, o->err));
+    TRY(open_note(o, trust, &d));
     int rc = held != NULL && d->version == held->version ? equivocation(o, held) : check_time(o, d);
     if (rc == 0)
         rc = check_succession(o, held, d);
@@ -420,11 +432,19 @@ static int offer_policy(struct offer *o)
     struct document_trust trust = {.root = root_in_force(o->s)};
     if (trust.root == NULL)
         return err_set(o->err, ERR_DOCUMENTS, "%s: the root document is missing; offer it first", o->source);
-    TRY(document_open(o->note, trust, o->source, &d, o->err));
+    TRY(open_note(o, trust, &d));
     int rc = place_policy(o, d);
     if (o->taken != d)
         document_unref(d);
     return rc;
+}
+
+static bool holds(const struct row *r, const struct document *d)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->at[i] == d)
+            return true;
+    return false;
 }
 
 /* Any held policy of that name may vouch for the owner; whether it opens the envelope is chain_check's business. */
@@ -435,7 +455,9 @@ static int open_envelope(const struct offer *o, struct document **ret)
         if (strcmp(o->s->policies.at[i]->name, o->claim.policy) != 0)
             continue;
         struct document_trust trust = {.policy = o->s->policies.at[i]};
-        rc = document_open(o->note, trust, o->source, ret, o->err);
+        if (o->opened != NULL && o->by.policy != trust.policy && holds(&o->s->policies, o->by.policy))
+            continue; /* its turn comes */
+        rc = open_note(o, trust, ret);
         if (rc == 0)
             return 0;
     }
@@ -471,7 +493,7 @@ static int offer_chain(struct offer *o)
 {
     struct document *d = NULL;
     struct document_trust none = {NULL, NULL};
-    TRY(document_open(o->note, none, o->source, &d, o->err));
+    TRY(open_note(o, none, &d));
     int rc = check_time(o, d);
     if (rc == 0)
         rc = row_add(o, &o->s->chains, d);
@@ -496,17 +518,13 @@ static struct document *find_known(const struct offer *o)
     return d;
 }
 
-static int take(struct offer *o)
+static int place(struct offer *o)
 {
     static int (*const offers[])(struct offer * o) = {
         [DOCUMENT_ROOT] = offer_root,       [DOCUMENT_ROSTER] = offer_in_force, [DOCUMENT_INVENTORY] = offer_in_force,
         [DOCUMENT_STATUS] = offer_in_force, [DOCUMENT_POLICY] = offer_policy,   [DOCUMENT_ENVELOPE] = offer_envelope,
         [DOCUMENT_CHAIN] = offer_chain,
     };
-    struct err why = {0};
-    int rc = document_peek(o->note, &o->claim, &why);
-    if (rc != 0)
-        return err_set(o->err, rc, "%s: %s", o->source, why.text);
     if (strcmp(o->claim.network, o->s->network) != 0)
         return err_set(o->err, ERR_CONFIG, "%s: belongs to network %s, this is %s", o->source, o->claim.network,
                        o->s->network);
@@ -517,26 +535,99 @@ static int take(struct offer *o)
     return offers[o->claim.type](o);
 }
 
-static int offer(struct offer *o, enum shelf_outcome *ret_outcome, const struct document **ret_document)
+static int take(struct offer *o)
 {
-    TRY(take(o));
+    struct err why = {0};
+    int rc = document_peek(o->note, &o->claim, &why);
+    return rc == 0 ? place(o) : err_set(o->err, rc, "%s: %s", o->source, why.text);
+}
+
+static void outcome(const struct offer *o, enum shelf_outcome *ret_outcome, const struct document **ret_document)
+{
     *ret_outcome = o->taken != NULL ? SHELF_ACCEPTED : SHELF_KNOWN;
     *ret_document = o->taken != NULL ? o->taken : o->known;
-    return 0;
 }
 
 int shelf_offer(struct shelf *s, struct bytes note, const char *source, uint64_t now_ms,
                 enum shelf_outcome *ret_outcome, const struct document **ret_document, struct err *err)
 {
     struct offer o = {.s = s, .note = note, .source = source, .now_ms = now_ms, .err = err};
-    return offer(&o, ret_outcome, ret_document);
+    TRY(take(&o));
+    outcome(&o, ret_outcome, ret_document);
+    return 0;
 }
 
 int shelf_restore(struct shelf *s, struct bytes note, const char *source, enum shelf_outcome *ret_outcome,
                   const struct document **ret_document, struct err *err)
 {
     struct offer o = {.s = s, .note = note, .source = source, .restore = true, .err = err};
-    return offer(&o, ret_outcome, ret_document);
+    TRY(take(&o));
+    outcome(&o, ret_outcome, ret_document);
+    return 0;
+}
+
+/* ---- opening elsewhere */
+
+static bool is_outrun(const struct shelf *s, const struct document_claim *claim)
+{
+    bool single = slot_of(claim->type) >= 0 || claim->type == DOCUMENT_ROOT;
+    const struct document *held = single ? shelf_find(s, claim->type, BYTES_NONE) : NULL;
+    return held != NULL && claim->version < held->version;
+}
+
+bool shelf_judges(const struct shelf *s, const struct document_claim *claim, const uint8_t hash[HASH_LEN],
+                  struct shelf_judges *ret)
+{
+    *ret = (struct shelf_judges){.policy_count = 0};
+    const struct document *held = shelf_find_hash(s, claim->type, hash);
+    if ((held != NULL && claim->type != DOCUMENT_POLICY) || is_outrun(s, claim))
+        return false; /* a policy may come again, signed by more owners */
+    const struct document *root = claim->type == DOCUMENT_ROOT ? root_before(s, claim->version) : root_in_force(s);
+    if (root != NULL && claim->type != DOCUMENT_ENVELOPE && claim->type != DOCUMENT_CHAIN)
+        ret->root = document_ref((struct document *)(uintptr_t)root);
+    for (size_t i = s->policies.count; claim->type == DOCUMENT_ENVELOPE && i-- > 0;)
+        if (strcmp(s->policies.at[i]->name, claim->policy) == 0 && ret->policy_count < SHELF_POLICY_JUDGES_MAX)
+            ret->policy[ret->policy_count++] = document_ref(s->policies.at[i]);
+    return true;
+}
+
+void shelf_judges_done(struct shelf_judges *j)
+{
+    document_unref(j->root);
+    for (size_t i = 0; i < j->policy_count; i++)
+        document_unref(j->policy[i]);
+    *j = (struct shelf_judges){.policy_count = 0};
+}
+
+int shelf_judges_open(const struct shelf_judges *j, struct bytes note, const char *source, struct document **ret,
+                      const struct document **ret_policy, struct err *err)
+{
+    struct document_trust trust = {.root = j->root};
+    *ret_policy = NULL;
+    int rc = j->policy_count == 0 ? document_open(note, trust, source, ret, err) : ERR_SIGNATURE;
+    for (size_t i = 0; i < j->policy_count && rc != 0; i++) {
+        trust.policy = j->policy[i];
+        rc = document_open(note, trust, source, ret, err);
+        *ret_policy = trust.policy;
+    }
+    return rc;
+}
+
+int shelf_offer_opened(struct shelf *s, struct document *d, const struct shelf_judges *j, const struct document *policy,
+                       const char *source, uint64_t now_ms, enum shelf_outcome *ret_outcome,
+                       const struct document **ret_document, struct err *err)
+{
+    struct offer o = {.s = s, .note = d->note, .source = source, .now_ms = now_ms, .err = err};
+    o.opened = d;
+    o.by = (struct document_trust){.root = j->root, .policy = policy};
+    o.claim = (struct document_claim){.type = d->type, .version = d->version};
+    memcpy(o.claim.network, d->network, sizeof(o.claim.network));
+    memcpy(o.claim.name, d->name, sizeof(o.claim.name));
+    if (d->type == DOCUMENT_ENVELOPE)
+        memcpy(o.claim.policy, d->envelope.policy_name, sizeof(o.claim.policy));
+    TRY(place(&o));
+    outcome(&o, ret_outcome, ret_document);
+    return 0;
 }
 
 /* ---- freshness */

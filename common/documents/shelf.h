@@ -37,6 +37,24 @@ MUST_CHECK int shelf_offer(struct shelf *s, struct bytes note, const char *sourc
  * document still sets the floor for the next. Offer them in the order of shelf_each. */
 MUST_CHECK int shelf_restore(struct shelf *s, struct bytes note, const char *source, enum shelf_outcome *ret_outcome,
                              const struct document **ret_document, struct err *err);
+/* Opening a document takes milliseconds: here it can be done elsewhere, between two calls on the shelf's thread. */
+#define SHELF_POLICY_JUDGES_MAX 32
+struct shelf_judges {
+    struct document *root, *policy[SHELF_POLICY_JUDGES_MAX]; /* referenced; policies: those that the claim names */
+    size_t policy_count;
+};
+/* Who would judge this note now? False: nobody needs to, a document with this hash is held, or a newer one. */
+bool shelf_judges(const struct shelf *s, const struct document_claim *claim, const uint8_t hash[HASH_LEN],
+                  struct shelf_judges *ret);
+void shelf_judges_done(struct shelf_judges *j); /* on the shelf's thread */
+/* On any thread; document_open's errors. ret_policy: whose owner signed it, or NULL. */
+MUST_CHECK int shelf_judges_open(const struct shelf_judges *j, struct bytes note, const char *source,
+                                 struct document **ret, const struct document **ret_policy, struct err *err);
+/* shelf_offer for what shelf_judges_open opened; opened again if the judges changed meanwhile. d stays the caller's. */
+MUST_CHECK int shelf_offer_opened(struct shelf *s, struct document *d, const struct shelf_judges *j,
+                                  const struct document *policy, const char *source, uint64_t now_ms,
+                                  enum shelf_outcome *ret_outcome, const struct document **ret_document,
+                                  struct err *err);
 /* Newest of that type and name in force, or NULL. Not judged for expiry. */
 struct document *shelf_find(const struct shelf *s, enum document_type type, struct bytes name);
 struct document *shelf_find_hash(const struct shelf *s, enum document_type type, const uint8_t hash[HASH_LEN]);
