@@ -1,5 +1,6 @@
 /* chain: judges a chain by the signed documents, rule by rule. */
 #include "common/documents/chain.h"
+#include "common/base/mutant.h"
 #include "common/documents/rules.h"
 #include <assert.h>
 #include <limits.h>
@@ -60,7 +61,7 @@ static int check_policy_in_force(const struct judged *j)
         const struct status_entry *e = &j->status->documents[i];
         if (e->type != DOCUMENT_POLICY || strcmp(e->name, j->policy->name) != 0)
             continue;
-        if (memcmp(e->hash, j->w->policy->hash, HASH_LEN) == 0)
+        if (memcmp(e->hash, j->w->policy->hash, HASH_LEN) == 0 || mutant("CURRENT"))
             return 0;
         return err_set(j->err, ERR_POLICY, "policy %s: the status names version %llu, not this one of version %llu",
                        j->policy->name, (unsigned long long)e->version, (unsigned long long)j->w->policy->version);

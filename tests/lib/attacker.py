@@ -243,7 +243,7 @@ class Attacker:
 
     def sync(self):
         for ledger in self.ledgers.values():
-            if (self.world.state(ledger.node) / "control").exists() and self.world.running(ledger.node):
+            if (self.world.state(ledger.node) / "control").exists() and self.alive(ledger.node):
                 ledger.read()
 
     def offer(self, node, *notes):
@@ -254,6 +254,14 @@ class Attacker:
             connection.send("GetDocuments", {"wants": [{"type": kind} for kind in ("root", "roster", "inventory", "status")]})
             _, answer = connection.receive()
         return {documents.parse(note.parse(item["text"])[0]).type: note.parse(item["text"])[0] for item in answer["notes"]}
+
+    def alive(self, node):
+        """It runs: neither gone nor a process that has ended and was not waited for."""
+        try:
+            stat = worlds.pathlib.Path(f"/proc/{self.world.pid(node)}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] not in "ZX"
 
     def resident(self, node):
         text = (worlds.pathlib.Path("/proc") / str(self.world.pid(node)) / "status").read_text()
@@ -270,7 +278,7 @@ class Attacker:
 
     def check_grants(self):
         for node, ledger in self.ledgers.items():
-            if not self.world.running(node):
+            if not self.alive(node):
                 continue
             new = [entry for entry in ledger.read() if entry["type"] == GRANT]
             must(len(new) == self.allowed.get(node, 0), f"{node}: {len(new)} grants, {self.allowed.get(node, 0)} were honest")
@@ -280,10 +288,11 @@ class Attacker:
         self.move()
         self.allowed = {}
         self.sync()
-        before = {node: (self.world.pid(node), self.resident(node)) for node in worlds.HSM if self.world.running(node)}
+        before = {node: (self.world.pid(node), self.resident(node)) for node in worlds.HSM if self.alive(node)}
         function(self)
         for node, (pid, resident) in before.items():
-            if self.world.running(node) and self.world.pid(node) == pid:
+            must(self.alive(node), f"{node} has ended")
+            if self.world.pid(node) == pid:
                 grown = self.resident(node) - resident
                 must(grown < GROWTH_MAX, f"{node} grew by {grown >> 20} MiB")
         self.check_grants()
