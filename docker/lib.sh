@@ -1,4 +1,5 @@
 # lib.sh: what docker/up, down, test and base-image share: names, the engine, compose. Sourced, not run; needs $top.
+# shellcheck shell=bash disable=SC2034 # names for those who source this
 
 say() { printf '%s\n' "$*" >&2; }
 die() { printf 'docker: %s\n' "$1" >&2; exit "${2:-1}"; }
