@@ -93,6 +93,14 @@ static void end(struct client *c)
     c->dial = NULL;
 }
 
+/* The node answered: the connection is good for the next visit. */
+static void end_warm(struct client *c)
+{
+    c->state = OVER;
+    dial_park(c->dial);
+    c->dial = NULL;
+}
+
 static void fail(struct client *c, const struct err *why)
 {
     end(c);
@@ -292,7 +300,7 @@ static void on_deny(struct client *c, const struct msg_deny *m)
     bool no_attester = code == ERR_EVIDENCE && c->evidence.len == 0;
     err_set(&err, code, "refused: %s%s", err_advice_text(code),
             no_attester ? " (we sent none: no attester of that format is configured)" : "");
-    end(c);
+    end_warm(c);
     c->events->on_failed(c->arg, &err, true, m->denial_id);
 }
 
@@ -315,7 +323,7 @@ static void on_message(void *arg, struct message *m)
         on_deny(c, &m->deny);
         break;
     case MESSAGE_RELEASE:
-        end(c);
+        end_warm(c);
         c->events->on_release(c->arg, &m->release);
         break;
     default:
@@ -345,18 +353,22 @@ static const struct dial_events dial_events;
 
 static int dial_node(struct client *c, struct err *err)
 {
-    struct dial_target to = {.node = &c->node, .source = c->order.source};
+    struct dial_target to = {.node = &c->node, .source = c->order.source, .pool = c->order.pool};
     c->state = DIALING;
-    c->dials++;
-    return dial_start(c->order.loop, c->tls, &to, &dial_events, c, &c->dial, err);
+    int rc = dial_start(c->order.loop, c->tls, &to, &dial_events, c, &c->dial, err);
+    if (rc == 0 && !dial_was_warm(c->dial))
+        c->dials++;
+    return rc;
 }
 
-/* A connection lost after Attest may have cost us an answer that the node wrote down: it gives the same one again. */
+/* A connection lost after Attest may have cost us an answer that the node wrote down: it gives the same one again. One
+ * that had been kept warm may have been closed long ago: that is no answer at all. */
 static void on_close(void *arg, const struct err *why)
 {
     struct client *c = arg;
     struct err copy = *why;
-    bool again = c->state == ATTESTED && why->code != ERR_IDENTITY && c->dials < CLIENT_DIALS_MAX;
+    bool again =
+        (c->state == ATTESTED || dial_was_warm(c->dial)) && why->code != ERR_IDENTITY && c->dials < CLIENT_DIALS_MAX;
     dial_close(c->dial);
     c->dial = NULL;
     if (again && dial_node(c, &copy) == 0)

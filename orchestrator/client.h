@@ -16,7 +16,7 @@
 #include "orchestrator/dial.h"
 
 #define CLIENT_DOCUMENT_ROUNDS 3 /* NeedDocuments that are answered */
-#define CLIENT_DIALS_MAX 2       /* connections for one visit: the second asks for an answer that was lost */
+#define CLIENT_DIALS_MAX 2       /* new connections for one visit: the second asks for an answer that was lost */
 #define CLIENT_LEAVES_MAX 64     /* factors of one stage */
 #define CLIENT_EVIDENCE_MS 10000 /* the longest that making evidence may take */
 
@@ -35,6 +35,7 @@ struct client_order {
     struct tls_context *tls; /* a reference is taken */
     const struct roster_node *node;
     const char *source;
+    struct dial_pool *pool;        /* connections kept warm between visits; NULL: none */
     const struct message *begin;   /* MESSAGE_BEGIN, complete */
     const struct factor *factors;  /* of the policy's stage */
     const uint8_t *sid, *prevhash; /* [32] each */

@@ -7,8 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <uv.h>
 
 #define ADDRESSES_MAX 8
+
+/* on_ready of a warm connection comes from the loop, like that of a new one. */
+struct wake {
+    uv_timer_t timer;
+    struct dial *dial; /* NULL: nobody waits any more */
+};
+
+struct dial_pool {
+    struct dial *first; /* parked most lately */
+    size_t count;
+};
 
 struct dial {
     uv_loop_t *loop;
@@ -21,13 +33,30 @@ struct dial {
     char addresses[ADDRESSES_MAX][64];
     size_t address_count, next;
     struct sockaddr_storage from;
-    bool has_from, ready, orphan;
+    bool has_from, ready, orphan, warm;
+    struct dial_pool *pool; /* where it may be parked, or is: then `parked` */
+    bool parked;
+    struct dial *next_parked;
+    struct wake *wake;
     struct conn *conn;
     struct err why; /* of the last address */
 };
 
+static void pool_remove(struct dial *d)
+{
+    for (struct dial **at = &d->pool->first; *at != NULL; at = &(*at)->next_parked)
+        if (*at == d) {
+            *at = d->next_parked;
+            d->pool->count--;
+            break;
+        }
+    d->parked = false;
+}
+
 static void dial_free(struct dial *d)
 {
+    if (d->wake != NULL)
+        d->wake->dial = NULL;
     tls_context_unref(d->tls);
     free(d->identity);
     free(d);
@@ -58,7 +87,7 @@ static void on_message(struct conn *c, void *arg, struct message *m)
 {
     struct dial *d = arg;
     (void)c;
-    if (d->orphan || !d->ready)
+    if (d->orphan || d->parked || !d->ready)
         message_free(m);
     else
         d->events->on_message(d->arg, m);
@@ -69,7 +98,9 @@ static void on_close(struct conn *c, void *arg, const struct err *why)
     struct dial *d = arg;
     (void)c;
     d->conn = NULL;
-    if (d->orphan) {
+    if (d->parked || d->orphan) {
+        if (d->parked)
+            pool_remove(d);
         dial_free(d);
         return;
     }
@@ -88,7 +119,7 @@ static void on_close(struct conn *c, void *arg, const struct err *why)
 static bool allowed(void *arg, enum message_type type)
 {
     struct dial *d = arg;
-    return d->ready && !d->orphan && d->events->allowed(d->arg, type);
+    return d->ready && !d->orphan && !d->parked && d->events->allowed(d->arg, type);
 }
 
 static const struct conn_events conn_events = {
@@ -151,6 +182,99 @@ static int dial_fill(struct dial *d, const struct dial_target *to, struct err *e
     return 0;
 }
 
+/* ---- warm connections */
+
+static void on_wake_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void on_wake(uv_timer_t *timer)
+{
+    struct wake *w = timer->data;
+    struct dial *d = w->dial;
+    uv_close((uv_handle_t *)timer, on_wake_closed);
+    if (d == NULL)
+        return;
+    d->wake = NULL;
+    if (d->conn != NULL && !d->orphan)
+        on_ready(d->conn, d);
+}
+
+static bool same_target(const struct dial *a, const struct dial *b)
+{
+    return a->tls == b->tls && strcmp(a->name, b->name) == 0 && a->identity_len == b->identity_len &&
+           memcmp(a->identity, b->identity, a->identity_len) == 0 && a->has_from == b->has_from &&
+           memcmp(&a->from, &b->from, sizeof(a->from)) == 0 && a->address_count == b->address_count &&
+           memcmp(a->addresses, b->addresses, sizeof(a->addresses)) == 0;
+}
+
+/* A parked connection to the same node, under the same certificate and anchors; it takes over events and arg of `d`. */
+static struct dial *take_warm(const struct dial *d)
+{
+    struct wake *w = calloc(1, sizeof(*w));
+    struct dial *p = w != NULL && d->pool != NULL ? d->pool->first : NULL;
+    while (p != NULL && !same_target(p, d))
+        p = p->next_parked;
+    if (p == NULL) {
+        free(w);
+        return NULL;
+    }
+    pool_remove(p);
+    p->events = d->events;
+    p->arg = d->arg;
+    p->warm = true;
+    p->wake = w;
+    w->dial = p;
+    (void)uv_timer_init(d->loop, &w->timer);
+    w->timer.data = w;
+    (void)uv_timer_start(&w->timer, on_wake, 0, 0);
+    return p;
+}
+
+int dial_pool_new(struct dial_pool **ret)
+{
+    *ret = calloc(1, sizeof(**ret));
+    return *ret != NULL ? 0 : ERR_NOMEM;
+}
+
+void dial_pool_free(struct dial_pool *p)
+{
+    while (p != NULL && p->first != NULL) {
+        struct dial *d = p->first;
+        pool_remove(d);
+        dial_close(d);
+    }
+    free(p);
+}
+
+bool dial_was_warm(const struct dial *d)
+{
+    return d->warm;
+}
+
+void dial_park(struct dial *d)
+{
+    if (d == NULL || d->pool == NULL || d->conn == NULL || !d->ready || d->orphan || d->wake != NULL) {
+        dial_close(d);
+        return;
+    }
+    struct dial_pool *p = d->pool;
+    conn_deadline(d->conn, 0, "");
+    d->parked = true;
+    d->next_parked = p->first;
+    p->first = d;
+    if (++p->count > DIAL_POOL_MAX) {
+        struct dial *oldest = p->first;
+        while (oldest->next_parked != NULL)
+            oldest = oldest->next_parked;
+        pool_remove(oldest);
+        dial_close(oldest);
+    }
+}
+
+/* ---- */
+
 int dial_start(uv_loop_t *loop, struct tls_context *tls, const struct dial_target *to, const struct dial_events *events,
                void *arg, struct dial **ret, struct err *err)
 {
@@ -161,15 +285,16 @@ int dial_start(uv_loop_t *loop, struct tls_context *tls, const struct dial_targe
     d->tls = tls_context_ref(tls);
     d->events = events;
     d->arg = arg;
+    d->pool = to->pool;
     int rc = dial_fill(d, to, err);
-    if (rc == 0)
+    struct dial *warm = rc == 0 ? take_warm(d) : NULL;
+    if (rc == 0 && warm == NULL)
         rc = dial_next(d, err);
-    if (rc != 0) {
+    if (rc != 0 || warm != NULL)
         dial_free(d);
-        return rc;
-    }
-    *ret = d;
-    return 0;
+    if (rc == 0)
+        *ret = warm != NULL ? warm : d;
+    return rc;
 }
 
 struct conn *dial_conn(struct dial *d)

@@ -31,6 +31,8 @@ int open_new(const char *config_path, struct enf **ret, struct err *err)
     }
     if (rc == 0 && worker_start(e->loop, 1, JOBS_MAX, &e->workers) != 0)
         rc = err_set(err, ERR_INTERNAL, "no worker thread");
+    if (rc == 0 && dial_pool_new(&e->pool) != 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory");
     if (rc == 0)
         rc = depot_open(e->config, e->loop, true, &e->depot, err);
     if (rc != 0) {
@@ -54,6 +56,7 @@ void open_free(struct enf *e)
     walk_free(e->before);
     document_unref(e->chain);
     depot_close(e->depot);
+    dial_pool_free(e->pool);
     if (e->workers != NULL)
         worker_stop(e->workers, on_stopped, NULL);
     if (e->loop != NULL) {
@@ -314,6 +317,7 @@ static int walk_papers(struct enf *e, const struct open_papers *p, struct secret
                              .loop = e->loop,
                              .workers = e->workers,
                              .attester = &e->attester,
+                             .pool = e->pool,
                              .network = e->config->network,
                              .source = e->config->source,
                              .chain = p->chain,

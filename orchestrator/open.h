@@ -13,6 +13,7 @@ struct enf {
     struct client_config *config;
     uv_loop_t *loop;
     struct depot *depot;
+    struct dial_pool *pool; /* warm connections, from one walk to the next */
     struct worker_pool *workers;
     struct client_attester attester;
     struct walk *walk;      /* the last one: its visits are still on show */

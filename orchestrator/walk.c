@@ -201,6 +201,7 @@ static int start_client(struct attempt *a, struct err *err)
                                  .tls = tls,
                                  .node = node,
                                  .source = w->in.source,
+                                 .pool = w->in.pool,
                                  .begin = &a->begin,
                                  .factors = &w->in.policy->policy.stages[w->stage - 1].factors,
                                  .sid = w->session.sid,

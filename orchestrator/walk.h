@@ -18,6 +18,7 @@ struct walk_inputs { /* borrowed until walk_free */
     uv_loop_t *loop;
     struct worker_pool *workers;
     const struct client_attester *attester;
+    struct dial_pool *pool; /* NULL: no connection is kept */
     const char *network, *source;
     struct document *chain, *policy, *envelope; /* chain_check has passed; references are taken */
     uint64_t deadline_ms;                       /* for the whole walk */
