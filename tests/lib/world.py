@@ -74,6 +74,14 @@ def claim_subnet():
 
 # ---- processes
 
+def is_alive(pid):
+    """Runs: a process that has ended and is only not reaped yet does not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def children(pid):
     """Direct children, alive."""
     found = []
@@ -308,7 +316,7 @@ class World:
 
     def running(self, node, program="node"):
         try:
-            return os.path.exists(f"/proc/{self.pid(node, program)}")
+            return is_alive(self.pid(node, program))
         except OSError:
             return False
 
