@@ -323,7 +323,8 @@ void control_stop(struct control *o, void (*stopped)(void *arg), void *arg)
     o->stopped = stopped;
     o->arg = arg;
     for (struct client *c = o->clients; c != NULL; c = c->next)
-        conn_close(c->conn);
+        if (!c->closed) /* else its conn is gone, and only a job is under way */
+            conn_close(c->conn);
     (void)unlink(o->path);
     uv_close((uv_handle_t *)&o->listener, on_listener_closed);
 }

@@ -74,6 +74,11 @@ int grant_create(struct store_txn *t, const uint8_t key[GRANT_KEY_LEN], const st
     return write_record(t, key, g, true, err);
 }
 
+static bool is_over(const struct grant *g, uint64_t now_ms, uint64_t skew_ms)
+{
+    return now_ms > skew_ms && now_ms - skew_ms > g->not_after_ms;
+}
+
 int grant_may_reissue(const struct grant *g, const uint8_t prevhash[HASH_LEN], uint64_t now_ms, uint64_t skew_ms,
                       struct err *err)
 {
@@ -81,7 +86,7 @@ int grant_may_reissue(const struct grant *g, const uint8_t prevhash[HASH_LEN], u
         return err_set(err, ERR_REISSUE, "granted before with other links of the earlier stages");
     if (g->reissues >= GRANT_REISSUES_MAX && !mutant("REISSUES"))
         return err_set(err, ERR_REISSUE, "issued again %u times already", GRANT_REISSUES_MAX);
-    if (now_ms > g->not_after_ms + skew_ms)
+    if (is_over(g, now_ms, skew_ms))
         return err_set(err, ERR_REISSUE, "the chain's time is over");
     return 0;
 }
@@ -102,9 +107,9 @@ int grant_reissue(struct store_txn *t, const uint8_t key[GRANT_KEY_LEN], const u
 
 struct sweep {
     uint64_t now_ms, skew_ms;
-    unsigned most, found;
-    bool broken;
-    uint8_t key[64][GRANT_KEY_LEN];
+    unsigned looked, found;
+    struct grant_cursor next;
+    uint8_t key[GRANT_SWEEP_LOOK][GRANT_KEY_LEN];
 };
 
 static bool find_over(void *arg, struct bytes key, struct bytes value)
@@ -112,27 +117,28 @@ static bool find_over(void *arg, struct bytes key, struct bytes value)
     struct sweep *s = arg;
     struct grant g = {.reissues = 0};
     struct message *owner = NULL;
-    if (key.len != GRANT_KEY_LEN || unpack(value, &g, &owner, NULL) != 0) {
-        s->broken = true;
+    if (key.len != GRANT_KEY_LEN)
+        return true;
+    if (s->looked == GRANT_SWEEP_LOOK) {
+        memcpy(s->next.key, key.p, GRANT_KEY_LEN);
+        s->next.is_set = true;
         return false;
     }
-    if (s->now_ms > g.not_after_ms + s->skew_ms)
+    s->looked++;
+    if (unpack(value, &g, &owner, NULL) == 0 && is_over(&g, s->now_ms, s->skew_ms))
         memcpy(s->key[s->found++], key.p, GRANT_KEY_LEN);
     message_free(owner);
-    return s->found < s->most;
+    return true;
 }
 
-int grant_sweep(struct store_txn *t, uint64_t now_ms, uint64_t skew_ms, unsigned most, unsigned *ret_deleted,
-                struct err *err)
+int grant_sweep(struct store_txn *t, uint64_t now_ms, uint64_t skew_ms, struct grant_cursor *cursor,
+                unsigned *ret_deleted)
 {
-    struct sweep s = {.now_ms = now_ms, .skew_ms = skew_ms, .most = most < 64 ? most : 64};
-    if (s.most == 0)
-        return 0;
-    TRY(store_scan(t, STORE_GRANTS, BYTES_NONE, find_over, &s));
-    if (s.broken)
-        return err_set(err, ERR_INTEGRITY, "a stored grant is malformed");
+    struct sweep s = {.now_ms = now_ms, .skew_ms = skew_ms};
+    TRY(store_scan(t, STORE_GRANTS, cursor->is_set ? BYTES_OF(cursor->key) : BYTES_NONE, find_over, &s));
     for (unsigned i = 0; i < s.found; i++)
         TRY(store_delete(t, STORE_GRANTS, BYTES(s.key[i], GRANT_KEY_LEN)));
+    *cursor = s.next;
     *ret_deleted = s.found;
     return 0;
 }

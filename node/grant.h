@@ -36,8 +36,14 @@ MUST_CHECK int grant_may_reissue(const struct grant *g, const uint8_t prevhash[H
 /* Checks again and counts, in the transaction of the REISSUE entry. */
 MUST_CHECK int grant_reissue(struct store_txn *t, const uint8_t key[GRANT_KEY_LEN], const uint8_t prevhash[HASH_LEN],
                              uint64_t now_ms, uint64_t skew_ms, struct err *err);
-/* Deletes up to `most` grants whose time is over. */
-MUST_CHECK int grant_sweep(struct store_txn *t, uint64_t now_ms, uint64_t skew_ms, unsigned most, unsigned *ret_deleted,
-                           struct err *err);
+#define GRANT_SWEEP_LOOK 512u
+struct grant_cursor { /* where the sweep goes on; zero: at the first */
+    uint8_t key[GRANT_KEY_LEN];
+    bool is_set;
+};
+/* Looks at the next GRANT_SWEEP_LOOK grants and deletes those whose time is over; at the end the cursor is zero again.
+ * Malformed ones stay, and stand in nobody's way: grant_find names them. */
+MUST_CHECK int grant_sweep(struct store_txn *t, uint64_t now_ms, uint64_t skew_ms, struct grant_cursor *cursor,
+                           unsigned *ret_deleted);
 
 #endif

@@ -96,7 +96,7 @@ static size_t collect_anchors(const struct node *n, struct bytes *anchors)
     return count;
 }
 
-static void make_context(struct leaf *l)
+static bool make_context(struct leaf *l)
 {
     struct err err = {.code = 0};
     struct tls_context *fresh = NULL;
@@ -117,6 +117,7 @@ static void make_context(struct leaf *l)
         l->context = fresh;
     }
     l->changed(l->arg, err.code != 0 ? &err : NULL);
+    return err.code == 0;
 }
 
 static void take(struct leaf *l, struct bytes der, uint64_t now_ms)
@@ -126,8 +127,10 @@ static void take(struct leaf *l, struct bytes der, uint64_t now_ms)
     identity_key_free(l->key);
     l->key = l->next_key;
     l->next_key = NULL;
-    l->renew_ms = now_ms + (uint64_t)l->node->config->leaf_hours * HOUR_MS / 2;
-    make_context(l);
+    if (make_context(l))
+        l->renew_ms = now_ms + (uint64_t)l->node->config->leaf_hours * HOUR_MS / 2;
+    else
+        l->retry_ms = now_ms + RETRY_MS;
 }
 
 static void failed(struct leaf *l, const struct err *err)
@@ -208,6 +211,6 @@ void leaf_tick(struct leaf *l)
 
 void leaf_trust_changed(struct leaf *l)
 {
-    if (l->key != NULL)
-        make_context(l);
+    if (l->key != NULL && !make_context(l))
+        l->renew_ms = 0; /* with a new certificate, at the next tick */
 }

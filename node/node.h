@@ -10,6 +10,7 @@
 #include "common/base/worker.h"
 #include "common/documents/shelf.h"
 #include "node/config.h"
+#include "node/grant.h"
 #include "node/ledger/log.h"
 #include "node/store.h"
 #include "node/token/ask.h"
@@ -36,11 +37,21 @@ struct node_keys {
 struct visit;
 struct denials;
 
-#define NODE_UNWRITTEN_MAX 256u
-struct node_papers {                                /* papers.c's */
-    struct document *unwritten[NODE_UNWRITTEN_MAX]; /* accepted, not yet given to the log */
-    size_t unwritten_count;
+struct intake;
+
+#define NODE_UNWRITTEN_MAX 2048u                    /* more than a shelf holds */
+struct node_papers {                                /* papers.c's and intake.c's */
+    struct document *unwritten[NODE_UNWRITTEN_MAX]; /* accepted, not yet on the disk nor on its way there */
+    size_t unwritten_count, writing;                /* writing: on its way */
     bool trust_changed;
+    struct intake *intakes; /* the first one works, the others wait */
+};
+
+struct node_sweep { /* sweep.c's */
+    struct worker_job job;
+    bool is_running;
+    uint64_t now_ms;
+    struct grant_cursor cursor; /* the job's while it is running */
 };
 
 struct node {
@@ -56,6 +67,7 @@ struct node {
     struct node_keys keys;
     struct denials *denials;
     struct node_papers papers;
+    struct node_sweep sweep;
     struct visit *visits; /* all that are under way, linked by visit.c: twins are found here */
     uint64_t started_ms;
     struct node_counters counters;

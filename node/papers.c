@@ -1,11 +1,10 @@
 /* papers: loading, accepting, persisting and serving documents. */
 #include "node/papers.h"
-#include <dirent.h>
-#include <errno.h>
+#include "common/base/log.h"
+#include "node/notes.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLDER_FILES_MAX 4096u
 #define REPLY_BYTES_MAX (3u * 1024u * 1024u)
 
 struct paper { /* one accepted document on its way to the disk */
@@ -16,11 +15,6 @@ struct paper { /* one accepted document on its way to the disk */
     struct err err;
 };
 
-/* In this order each document finds the root or policy that judges it. */
-static const enum document_type order[] = {DOCUMENT_ROOT,   DOCUMENT_ROSTER,   DOCUMENT_INVENTORY, DOCUMENT_POLICY,
-                                           DOCUMENT_STATUS, DOCUMENT_ENVELOPE, DOCUMENT_CHAIN};
-#define ORDER_COUNT (sizeof(order) / sizeof(order[0]))
-
 static bool is_trust(enum document_type type)
 {
     return type == DOCUMENT_ROOT || type == DOCUMENT_ROSTER;
@@ -28,26 +22,56 @@ static bool is_trust(enum document_type type)
 
 /* ---- to the disk */
 
+static bool is_kept_by_hash(enum document_type type)
+{
+    return type == DOCUMENT_ENVELOPE || type == DOCUMENT_POLICY || type == DOCUMENT_CHAIN;
+}
+
+/* One record for what replaces its like. Every root is kept, in order: each is judged by the one before it. Of others
+ * several stand beside one another: generations, versions that old envelopes name, owners with one id, chains. */
+static void put_key(struct buf *key, enum document_type type, const char *name, uint64_t version,
+                    const uint8_t hash[HASH_LEN])
+{
+    buf_init(key, 256);
+    buf_printf(key, "%s/%s", document_type_name(type), name);
+    if (type == DOCUMENT_ROOT)
+        buf_printf(key, "%020llu", (unsigned long long)version);
+    if (is_kept_by_hash(type)) {
+        buf_str(key, "/");
+        buf_hex(key, BYTES(hash, HASH_LEN));
+    }
+}
+
 static int put_document(struct store_txn *t, const struct document *d, struct err *err)
 {
     struct buf key;
-    buf_init(&key, 256);
-    buf_printf(&key, "%s/%s", document_type_name(d->type), d->name);
-    /* Every root is kept, in order: each is judged by the one before it. */
-    if (d->type == DOCUMENT_ROOT)
-        buf_printf(&key, "%020llu", (unsigned long long)d->version);
-    /* Two owners may use one id, and a policy named by an old envelope stays: those keys carry the hash as well. */
-    if (d->type == DOCUMENT_ENVELOPE || d->type == DOCUMENT_POLICY) {
-        buf_str(&key, "/");
-        buf_hex(&key, BYTES_OF(d->hash));
-    }
+    put_key(&key, d->type, d->name, d->version, d->hash);
     int rc = buf_ok(&key) ? store_put(t, STORE_DOCUMENTS, buf_view(&key), d->note, false, err) : ERR_NOMEM;
     buf_done(&key);
     return rc;
 }
 
-static void paper_free(struct paper *p)
+static int delete_document(struct store_txn *t, const struct note_item *item)
 {
+    struct buf key;
+    put_key(&key, item->claim.type, item->claim.name, item->claim.version, item->hash);
+    int rc = buf_ok(&key) ? store_delete(t, STORE_DOCUMENTS, buf_view(&key)) : ERR_NOMEM;
+    buf_done(&key);
+    return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+static void add_unwritten(struct node *n, struct document *d)
+{
+    if (n->papers.unwritten_count < NODE_UNWRITTEN_MAX)
+        n->papers.unwritten[n->papers.unwritten_count++] = document_ref(d);
+}
+
+/* Not written: papers_flush tries again. */
+static void paper_done(struct paper *p, bool written)
+{
+    p->node->papers.writing--;
+    if (!written)
+        add_unwritten(p->node, p->document);
     document_unref(p->document);
     free(p);
 }
@@ -63,8 +87,9 @@ static int with_entry(struct log_append *a, struct store_txn *t, uint64_t entry_
 
 static void on_appended(struct log_append *a, const struct err *err)
 {
-    (void)err; /* the log says so itself; the document is in force and is offered again after a restart */
-    paper_free(a->arg);
+    if (err != NULL && err->code != ERR_TOKEN)
+        log_warn("an accepted document is not on the disk yet: %s", err->text);
+    paper_done(a->arg, err == NULL || err->code == ERR_TOKEN); /* ERR_TOKEN: durable, the signature follows */
 }
 
 static void put_run(struct worker_job *job)
@@ -81,15 +106,19 @@ static void put_run(struct worker_job *job)
 
 static void put_done(struct worker_job *job, bool cancelled)
 {
-    (void)cancelled;
-    paper_free((struct paper *)((char *)job - offsetof(struct paper, job)));
+    struct paper *p = (struct paper *)((char *)job - offsetof(struct paper, job));
+    if (p->err.code != 0)
+        log_warn("an accepted document is not on the disk yet: %s", p->err.text);
+    paper_done(p, !cancelled && p->err.code == 0);
 }
 
 static void write_one(struct node *n, struct document *d)
 {
     struct paper *p = calloc(1, sizeof(*p));
-    if (p == NULL)
+    if (p == NULL) {
+        add_unwritten(n, d);
         return;
+    }
     p->node = n;
     p->document = document_ref(d);
     p->append = (struct log_append){.entry = {.type = ENTRY_DOCUMENT, .document_hash = BYTES_OF(p->document->hash)},
@@ -97,19 +126,30 @@ static void write_one(struct node *n, struct document *d)
                                     .done = on_appended,
                                     .arg = p};
     p->job = (struct worker_job){.run = put_run, .done = put_done};
-    int rc = n->log != NULL ? node_log_append(n->log, &p->append) : worker_submit(n->store_thread, &p->job);
-    if (rc != 0)
-        paper_free(p);
+    n->papers.writing++;
+    if ((n->config->hsm ? node_log_append(n->log, &p->append) : worker_submit(n->store_thread, &p->job)) != 0)
+        paper_done(p, false);
+}
+
+/* What has been replaced meanwhile is not written over what replaced it. */
+static bool is_on_shelf(const struct node *n, const struct document *d)
+{
+    return shelf_find_hash(n->shelf, d->type, d->hash) == d;
 }
 
 void papers_flush(struct node *n)
 {
     struct node_papers *p = &n->papers;
-    for (size_t i = 0; i < p->unwritten_count; i++) {
-        write_one(n, p->unwritten[i]);
-        document_unref(p->unwritten[i]);
-    }
+    size_t count = p->unwritten_count;
+    if ((n->config->hsm && n->log == NULL) || count == 0)
+        return;
     p->unwritten_count = 0;
+    for (size_t i = 0; i < count; i++) { /* what fails at once goes to the front, behind i */
+        struct document *d = p->unwritten[i];
+        if (is_on_shelf(n, d))
+            write_one(n, d);
+        document_unref(d);
+    }
 }
 
 void papers_forget(struct node *n)
@@ -131,176 +171,137 @@ bool papers_take_trust_changed(struct node *n)
 /* Where a document comes from: stored ones were accepted before, and only offered ones are stored. */
 enum origin { STORED, PINNED, OFFERED };
 
-static int offer_one(struct node *n, struct bytes note, const char *source, enum origin origin, unsigned *accepted,
+static void took(struct node *n, const struct document *d, enum origin origin)
+{
+    struct document *mine = shelf_find_hash(n->shelf, d->type, d->hash);
+    n->counters.documents++;
+    n->papers.trust_changed = n->papers.trust_changed || is_trust(d->type);
+    if (origin == OFFERED && mine != NULL)
+        add_unwritten(n, mine);
+}
+
+/* Stored chains are judged for time as well: nothing depends on an old one. */
+static int offer_one(struct node *n, struct bytes note, enum document_type type, const char *source, enum origin origin,
                      struct err *err)
 {
     enum shelf_outcome outcome = SHELF_KNOWN;
     const struct document *d = NULL;
-    struct err mine = {.code = 0};
-    int rc = origin == STORED ? shelf_restore(n->shelf, note, source, &outcome, &d, &mine)
-                              : shelf_offer(n->shelf, note, source, n->clock.now_ms(n->clock.arg), &outcome, &d, &mine);
-    if (rc == ERR_STALE)
-        return 0; /* we have a newer one */
+    uint64_t now_ms = n->clock.now_ms(n->clock.arg);
+    int rc = origin == STORED && type != DOCUMENT_CHAIN
+                 ? shelf_restore(n->shelf, note, source, &outcome, &d, err)
+                 : shelf_offer(n->shelf, note, source, now_ms, &outcome, &d, err);
+    if (rc == 0 && outcome == SHELF_ACCEPTED)
+        took(n, d, origin);
+    if (rc != 0 && err->code == 0)
+        (void)err_set(err, rc, "%s: %s", source, err_advice_text(rc));
+    return rc;
+}
+
+unsigned papers_shelve(struct node *n, struct document *d, const struct shelf_judges *judges,
+                       const struct document *policy, const char *source, struct err *err)
+{
+    enum shelf_outcome outcome = SHELF_KNOWN;
+    const struct document *mine = NULL;
+    struct err why = {.code = 0};
+    uint64_t now_ms = n->clock.now_ms(n->clock.arg);
+    int rc = shelf_offer_opened(n->shelf, d, judges, policy, source, now_ms, &outcome, &mine, &why);
     if (rc != 0) {
-        if (err->code == 0)
-            *err = mine.code != 0 ? mine : (struct err){.code = rc};
-        return rc;
-    }
-    if (outcome != SHELF_ACCEPTED)
+        if (rc != ERR_STALE && err->code == 0)
+            *err = why;
         return 0;
-    (*accepted)++;
-    n->counters.documents++;
-    n->papers.trust_changed = n->papers.trust_changed || is_trust(d->type);
-    if (origin == OFFERED && n->papers.unwritten_count < NODE_UNWRITTEN_MAX) {
-        struct document *mutable = shelf_find_hash(n->shelf, d->type, d->hash);
-        if (mutable != NULL)
-            n->papers.unwritten[n->papers.unwritten_count++] = document_ref(mutable);
     }
-    return 0;
+    if (outcome == SHELF_ACCEPTED)
+        took(n, mine, OFFERED);
+    return outcome == SHELF_ACCEPTED ? 1 : 0;
 }
 
-/* files: the name of each note's file, or NULL: all are from `source`. */
-static unsigned offer_all(struct node *n, const struct msg_note *notes, char *const *files, size_t count,
-                          const char *source, enum origin origin, struct err *err)
-{
-    unsigned accepted = 0;
-    *err = (struct err){.code = 0};
-    for (size_t o = 0; o < ORDER_COUNT; o++)
-        for (size_t i = 0; i < count; i++) {
-            struct document_claim claim;
-            struct err peek = {.code = 0};
-            const char *from = files != NULL ? files[i] : source;
-            if (document_peek(notes[i].text, &claim, &peek) != 0) {
-                if (o == 0 && err->code == 0)
-                    (void)err_set(err, peek.code, "%s: %s", from, peek.text);
-                continue;
-            }
-            if (claim.type == order[o])
-                (void)!offer_one(n, notes[i].text, from, origin, &accepted, err);
-        }
-    return accepted;
-}
-
-unsigned papers_offer(struct node *n, const struct msg_note *notes, size_t count, const char *source, struct err *err)
-{
-    return offer_all(n, notes, NULL, count, source, OFFERED, err);
-}
-
-/* ---- loading */
+/* ---- loading, before the loop runs */
 
 struct stored {
-    struct msg_note *notes;
-    char **files; /* where each is from */
-    size_t count, size;
-    bool failed;
+    struct notes notes;
+    int rc;
 };
-
-static bool stored_grow(struct stored *s)
-{
-    size_t size = s->size == 0 ? 64 : s->size * 2;
-    if (s->count < s->size)
-        return true;
-    if (size > FOLDER_FILES_MAX)
-        return false;
-    struct msg_note *notes = realloc(s->notes, size * sizeof(*notes));
-    s->notes = notes != NULL ? notes : s->notes;
-    char **files = realloc(s->files, size * sizeof(*files));
-    s->files = files != NULL ? files : s->files;
-    if (notes == NULL || files == NULL)
-        return false;
-    s->size = size;
-    return true;
-}
-
-static bool stored_add(struct stored *s, struct bytes text, const char *file)
-{
-    uint8_t *copy = malloc(text.len + 1);
-    char *name = strdup(file);
-    if (copy == NULL || name == NULL || !stored_grow(s)) {
-        free(copy);
-        free(name);
-        s->failed = true;
-        return false;
-    }
-    memcpy(copy, text.p, text.len);
-    s->files[s->count] = name;
-    s->notes[s->count++] = (struct msg_note){BYTES(copy, text.len)};
-    return true;
-}
-
-static void stored_free(struct stored *s)
-{
-    for (size_t i = 0; i < s->count; i++) {
-        free((void *)s->notes[i].text.p);
-        free(s->files[i]);
-    }
-    free(s->notes);
-    free(s->files);
-}
 
 static bool on_stored(void *arg, struct bytes key, struct bytes value)
 {
+    struct stored *s = arg;
     (void)key;
-    return stored_add(arg, value, "store");
+    s->rc = notes_add(&s->notes, value, "store");
+    return s->rc == 0;
+}
+
+/* What cannot be restored (its signers lost their role, say) is offered again by others. Expired chains and withdrawn
+ * envelopes, which would gather for ever, are marked by their type; all others get DOCUMENT_NONE. */
+static void restore_all(struct node *n, struct notes *notes)
+{
+    struct err ignored = {.code = 0};
+    notes_sort(notes, &ignored);
+    for (size_t i = 0; i < notes->count; i++) {
+        struct note_item *item = &notes->at[i];
+        int rc = offer_one(n, item->text, item->claim.type, "store", STORED, &ignored);
+        if (!is_kept_by_hash(item->claim.type) || (rc != ERR_EXPIRED && rc != ERR_STALE))
+            item->claim.type = DOCUMENT_NONE; /* stays on the disk */
+    }
+}
+
+static int delete_dead(struct node *n, const struct notes *notes, struct err *err)
+{
+    struct store_txn *t = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < notes->count; i++)
+        count += notes->at[i].claim.type != DOCUMENT_NONE;
+    if (count == 0)
+        return 0;
+    TRY(store_begin(n->store, true, &t, err));
+    int rc = 0;
+    for (size_t i = 0; i < notes->count && rc == 0; i++)
+        if (notes->at[i].claim.type != DOCUMENT_NONE)
+            rc = delete_document(t, &notes->at[i]);
+    if (rc == 0)
+        return store_commit(t, err);
+    store_abort(t);
+    return err_set(err, rc, "expired documents cannot be deleted from the store");
 }
 
 static int load_stored(struct node *n, struct err *err)
 {
     struct store_txn *t = NULL;
-    struct stored s = {.count = 0};
+    struct stored s = {.rc = 0};
     TRY(store_begin(n->store, false, &t, err));
     int rc = store_scan(t, STORE_DOCUMENTS, BYTES_NONE, on_stored, &s);
     store_abort(t);
-    if (rc == 0 && s.failed)
-        rc = err_set(err, ERR_NOMEM, "out of memory for stored documents");
-    struct err ignored; /* what cannot be restored is offered again by others */
-    if (rc == 0)
-        (void)offer_all(n, s.notes, s.files, s.count, "store", STORED, &ignored);
-    stored_free(&s);
-    return rc;
-}
-
-static bool wanted_file(const char *name)
-{
-    size_t len = strlen(name);
-    return name[0] != '.' &&
-           ((len > 5 && strcmp(name + len - 5, ".note") == 0) || (len > 6 && strcmp(name + len - 6, ".chain") == 0));
-}
-
-static int read_folder(const char *folder, struct stored *s, struct err *err)
-{
-    DIR *dir = opendir(folder);
-    if (dir == NULL)
-        return err_set(err, ERR_CONFIG, "field documents: folder %s cannot be read: %s", folder, strerror(errno));
-    int rc = 0;
-    for (struct dirent *e = readdir(dir); e != NULL && rc == 0; e = readdir(dir)) {
-        if (!wanted_file(e->d_name))
-            continue;
-        struct buf path, text;
-        buf_init(&path, 4096);
-        buf_init(&text, NOTE_MAX);
-        buf_printf(&path, "%s/%s", folder, e->d_name);
-        rc = buf_cstr(&path) != NULL ? file_read(buf_cstr(&path), NOTE_MAX, &text, err) : ERR_NOMEM;
-        if (rc == 0 && !stored_add(s, buf_view(&text), buf_cstr(&path)))
-            rc = err_set(err, ERR_FULL, "%s holds more than %u documents", folder, FOLDER_FILES_MAX);
-        buf_done(&path);
-        buf_done(&text);
+    rc = rc == 0 ? s.rc : rc;
+    if (rc != 0)
+        (void)err_set(err, rc, "the stored documents cannot be read: %s", err_advice_text(rc));
+    else {
+        restore_all(n, &s.notes);
+        rc = delete_dead(n, &s.notes, err);
     }
-    (void)closedir(dir);
+    notes_done(&s.notes);
     return rc;
 }
 
-unsigned papers_reload(struct node *n, struct err *err)
+/* A mistake in a document stops the start. Age is none: what has expired in the folder waits for its successor. */
+static int load_folder(struct node *n, struct err *err)
 {
-    *err = (struct err){.code = 0};
-    if (n->config->documents == NULL)
-        return 0;
-    struct stored s = {.count = 0};
-    unsigned accepted = 0;
-    if (read_folder(n->config->documents, &s, err) == 0)
-        accepted = offer_all(n, s.notes, s.files, s.count, n->config->documents, OFFERED, err);
-    stored_free(&s);
-    return accepted;
+    struct notes notes = {.count = 0};
+    int rc = notes_read_folder(&notes, n->config->documents, err);
+    if (rc == 0) {
+        notes_sort(&notes, err);
+        rc = err->code;
+    }
+    for (size_t i = 0; i < notes.count && rc == 0; i++) {
+        struct err why = {.code = 0};
+        rc = offer_one(n, notes.at[i].text, notes.at[i].claim.type, notes.at[i].source, OFFERED, &why);
+        if (rc == ERR_EXPIRED)
+            log_warn("%s", why.text);
+        if (rc == ERR_EXPIRED || rc == ERR_STALE)
+            rc = 0;
+        else if (rc != 0)
+            *err = why;
+    }
+    notes_done(&notes);
+    return rc;
 }
 
 int papers_load(struct node *n, struct err *err)
@@ -308,16 +309,14 @@ int papers_load(struct node *n, struct err *err)
     struct buf root;
     buf_init(&root, NOTE_MAX);
     int rc = file_read(n->config->root, NOTE_MAX, &root, err);
-    unsigned accepted = 0;
     if (rc == 0) {
         *err = (struct err){.code = 0};
-        rc = offer_one(n, buf_view(&root), n->config->root, PINNED, &accepted, err);
+        rc = offer_one(n, buf_view(&root), DOCUMENT_ROOT, n->config->root, PINNED, err);
     }
     buf_done(&root);
     TRY(rc);
     TRY(load_stored(n, err));
-    (void)papers_reload(n, err);
-    return err->code;
+    return n->config->documents != NULL ? load_folder(n, err) : 0;
 }
 
 /* ---- serving */

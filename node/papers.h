@@ -1,4 +1,4 @@
-/* papers: the documents in force at this node, on disk and on offer: loading, accepting, persisting, serving.
+/* papers: the documents in force at this node: loading at start, persisting, serving. (While it runs: intake.h.)
  *
  * A document that is accepted is in force at once, gets a DOCUMENT entry (role hsm) and is stored in the same
  * transaction, so that a restart never falls back to an older version. */
@@ -10,12 +10,12 @@
 /* The pinned root, then everything stored, then the folder of the configuration. Before the loop runs. ERR_CONFIG and
  * document errors name the file and what to do. */
 MUST_CHECK int papers_load(struct node *n, struct err *err);
-/* Offer notes in an order in which each finds what it needs; chains are plain text. Returns how many were new; the
- * first real error (an older version is none) is in *err, the others go on. */
-unsigned papers_offer(struct node *n, const struct msg_note *notes, size_t count, const char *source, struct err *err);
-/* The folder again (SIGHUP). */
-unsigned papers_reload(struct node *n, struct err *err);
-/* Writes entries and records of what was accepted since the last call; on the loop, once the log runs. */
+/* Puts a document that was opened in a worker on the shelf. How many were new: 0 or 1; an error, where it is the first,
+ * is in *err (an older version is none). */
+unsigned papers_shelve(struct node *n, struct document *d, const struct shelf_judges *judges,
+                       const struct document *policy, const char *source, struct err *err);
+/* Writes entries and records of what was accepted and is not on the disk yet; what fails is tried again with the next
+ * call. On the loop, about every second and after each acceptance. Role hsm: nothing happens before the log runs. */
 void papers_flush(struct node *n);
 /* Answers GetDocuments: those that we have, as many as fit into one frame. Views into documents, valid until the loop
  * goes on. */

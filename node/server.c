@@ -3,10 +3,11 @@
 #include "common/base/log.h"
 #include "node/control.h"
 #include "node/denial.h"
-#include "node/grant.h"
+#include "node/intake.h"
 #include "node/leaf.h"
 #include "node/papers.h"
 #include "node/session.h"
+#include "node/sweep.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,7 +22,6 @@
 #define LOG_TICK_MS 100u
 #define KEYS_DEADLINE_MS 5000u
 #define DRAIN_MS 5000u
-#define SWEEP_MOST 64u
 
 struct server {
     uv_loop_t loop;
@@ -36,7 +36,7 @@ struct server {
     uv_signal_t on_term, on_int, on_hup;
     unsigned ticks;
     uint64_t drain_from_ms;
-    bool asking_keys, log_started, listening, stopping, keys_known;
+    bool asking_keys, log_started, log_restarting, listening, stopping;
     struct err err;               /* why it stops; code 0: asked to */
     char last_wait[ERR_TEXT_MAX]; /* what it said last about waiting, so that it says it once */
     struct log_append start_entry;
@@ -130,18 +130,36 @@ static void on_start_entry(struct log_append *a, const struct err *err)
         fail(s, err);
 }
 
+static void on_log_gone(void *arg)
+{
+    struct server *s = arg;
+    s->node.log = NULL;
+    s->log_restarting = s->log_started = false; /* the next tick asks tokend and begins again */
+}
+
 static void on_log_ready(void *arg, const struct err *err)
 {
     struct server *s = arg;
+    if (s->stopping)
+        return;
+    if (err != NULL && err->code == ERR_TOKEN) { /* tokend went away meanwhile: that is no reason to give up */
+        say_once(s, err->text);
+        s->log_restarting = true;
+        node_log_stop(s->node.log, on_log_gone, s);
+        return;
+    }
     if (err != NULL) {
         fail(s, err);
         return;
     }
-    if (s->stopping)
-        return;
     s->start_entry = (struct log_append){.entry = {.type = ENTRY_START}, .done = on_start_entry, .arg = s};
-    if (node_log_append(s->node.log, &s->start_entry) != 0)
+    int rc = node_log_append(s->node.log, &s->start_entry);
+    if (rc != 0) {
+        struct err mine = {.code = 0};
+        (void)err_set(&mine, rc, "the ledger does not take this start: %s", err_advice_text(rc));
+        fail(s, &mine);
         return;
+    }
     papers_flush(&s->node);
     start_leaf(s);
 }
@@ -164,6 +182,20 @@ static void start_log(struct server *s)
 }
 
 /* ---- token */
+
+/* At start, and again when the token is there: the roster may have changed meanwhile. */
+static int check_me(const struct node *n, struct err *err)
+{
+    const struct document *roster = shelf_find(n->shelf, DOCUMENT_ROSTER, BYTES_NONE);
+    if (roster == NULL)
+        return err_set(err, ERR_CONFIG, "no roster: put the network's roster into the documents folder");
+    const struct roster_node *me = roster_find(roster, bytes_str(n->config->name));
+    unsigned role = n->config->hsm ? NODE_HSM : NODE_CONFIG;
+    if (me == NULL || (me->roles & role) == 0)
+        return err_set(err, ERR_CONFIG, "field name: the roster has no node %s with role %s", n->config->name,
+                       n->config->hsm ? "hsm" : "config");
+    return 0;
+}
 
 static bool same(struct bytes token, const uint8_t *roster, size_t len)
 {
@@ -208,11 +240,10 @@ static void on_keys(void *arg, const struct message *reply, const struct err *er
         return; /* the next tick asks again */
     }
     struct err mine = {.code = 0};
-    if (check_keys(s, &reply->token_public, &mine) != 0) {
+    if (check_me(&s->node, &mine) != 0 || check_keys(s, &reply->token_public, &mine) != 0) {
         fail(s, &mine);
         return;
     }
-    s->keys_known = true;
     s->log_started = true;
     start_log(s);
 }
@@ -225,42 +256,13 @@ static void ask_keys(struct server *s)
 
 /* ---- time */
 
-struct sweep {
-    struct worker_job job;
-    struct node *node;
-    uint64_t now_ms;
-};
-
-static void sweep_run(struct worker_job *job)
+/* Also what could not be written before, and what arrived from a connection that is gone. */
+static void on_papers_changed(void *arg)
 {
-    struct sweep *w = (struct sweep *)job;
-    struct store_txn *t = NULL;
-    unsigned deleted = 0;
-    struct err err;
-    if (store_begin(w->node->store, true, &t, &err) != 0)
-        return;
-    if (grant_sweep(t, w->now_ms, NODE_SKEW_MS, SWEEP_MOST, &deleted, &err) != 0 || deleted == 0)
-        store_abort(t);
-    else
-        (void)!store_commit(t, &err);
-}
-
-static void sweep_done(struct worker_job *job, bool cancelled)
-{
-    (void)cancelled;
-    free(job);
-}
-
-static void sweep_grants(struct server *s)
-{
-    struct sweep *w = calloc(1, sizeof(*w));
-    if (w == NULL)
-        return;
-    *w = (struct sweep){.job = {.run = sweep_run, .done = sweep_done},
-                        .node = &s->node,
-                        .now_ms = s->node.clock.now_ms(s->node.clock.arg)};
-    if (worker_submit(s->node.store_thread, &w->job) != 0)
-        free(w);
+    struct server *s = arg;
+    papers_flush(&s->node);
+    if (papers_take_trust_changed(&s->node) && s->leaf != NULL)
+        leaf_trust_changed(s->leaf);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -270,10 +272,15 @@ static void on_tick(uv_timer_t *timer)
         ask_keys(s);
     if (s->leaf != NULL)
         leaf_tick(s->leaf);
-    if (++s->ticks % TICKS_PER_MINUTE == 0 && s->node.log != NULL) {
+    on_papers_changed(s);
+    if (s->node.log == NULL)
+        return;
+    const struct err *broken = node_log_broken(s->node.log);
+    if (broken != NULL)
+        say_once(s, broken->text);
+    sweep_tick(&s->node);
+    if (++s->ticks % TICKS_PER_MINUTE == 0)
         denials_tick(s->node.denials);
-        sweep_grants(s);
-    }
 }
 
 /* Until the log has stopped: draining needs it too. */
@@ -284,24 +291,21 @@ static void on_log_tick(uv_timer_t *timer)
         node_log_tick(s->node.log);
 }
 
-static void on_papers_changed(void *arg)
+static void on_reloaded(void *arg, unsigned accepted, const struct err *err)
 {
-    struct server *s = arg;
-    papers_flush(&s->node);
-    if (papers_take_trust_changed(&s->node) && s->leaf != NULL)
-        leaf_trust_changed(s->leaf);
+    if (err != NULL)
+        log_warn("reload: %s", err->text);
+    log_info("reload: %u new documents", accepted);
+    on_papers_changed(arg);
 }
 
 static void on_reload(uv_signal_t *handle, int number)
 {
     struct server *s = handle->data;
-    struct err err;
     (void)number;
-    unsigned accepted = papers_reload(&s->node, &err);
-    if (err.code != 0)
-        log_warn("reload: %s", err.text);
-    log_info("reload: %u new documents", accepted);
-    on_papers_changed(s);
+    int rc = s->stopping ? 0 : intake_folder(&s->node, on_reloaded, s);
+    if (rc != 0)
+        log_warn("reload: %s", rc == ERR_NOT_FOUND ? "no folder of documents is configured" : err_advice_text(rc));
 }
 
 /* ---- stopping: listeners, sessions, control, ledger, token, threads, in this order */
@@ -362,7 +366,9 @@ static void on_drain(uv_timer_t *timer)
     struct server *s = timer->data;
     uint64_t waited = uv_now(&s->loop) - s->drain_from_ms;
     session_drain(&s->host, waited > DRAIN_MS);
-    if (s->host.sessions != NULL || s->node.visits != NULL)
+    if (s->host.sessions != NULL || s->node.visits != NULL || s->node.papers.intakes != NULL)
+        return;
+    if ((s->node.papers.writing > 0 && waited < DRAIN_MS) || s->log_restarting)
         return;
     (void)uv_timer_stop(timer);
     stop_control(s);
@@ -375,6 +381,7 @@ static void begin_stop(struct server *s)
     s->stopping = true;
     s->node.draining = true;
     log_info("stopping: %s", s->err.code != 0 ? s->err.text : "asked to");
+    papers_flush(&s->node);
     for (size_t i = 0; i < s->listener_count; i++)
         uv_close((uv_handle_t *)&s->listener[i], NULL);
     (void)uv_timer_stop(&s->tick);
@@ -398,19 +405,6 @@ static int make_state(const char *state, struct err *err)
     if (stat(state, &st) != 0 || !S_ISDIR(st.st_mode) || (st.st_mode & 077) != 0)
         return err_set(err, ERR_CONFIG, "field state: %s must be a folder that only its owner may enter (chmod 700)",
                        state);
-    return 0;
-}
-
-static int check_me(const struct node *n, struct err *err)
-{
-    const struct document *roster = shelf_find(n->shelf, DOCUMENT_ROSTER, BYTES_NONE);
-    if (roster == NULL)
-        return err_set(err, ERR_CONFIG, "no roster: put the network's roster into the documents folder");
-    const struct roster_node *me = roster_find(roster, bytes_str(n->config->name));
-    unsigned role = n->config->hsm ? NODE_HSM : NODE_CONFIG;
-    if (me == NULL || (me->roles & role) == 0)
-        return err_set(err, ERR_CONFIG, "field name: the roster has no node %s with role %s", n->config->name,
-                       n->config->hsm ? "hsm" : "config");
     return 0;
 }
 

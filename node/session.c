@@ -2,6 +2,7 @@
 #include "node/session.h"
 #include "common/base/log.h"
 #include "common/base/mutant.h"
+#include "node/intake.h"
 #include "node/papers.h"
 #include "node/visit.h"
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 struct session {
     struct session_host *host;
     struct conn *conn;
-    struct visit *visit; /* under way, or NULL */
+    struct visit *visit;   /* under way, or NULL */
+    struct intake *intake; /* of documents that the peer sent, or NULL */
     struct visit_peer peer;
     bool counted, ready, closing;
     struct session *next, *previous;
@@ -88,6 +90,8 @@ static bool allowed(void *arg, enum message_type type)
     const struct session *s = arg;
     if (!s->ready || mutant("ORDER"))
         return s->ready;
+    if (s->intake != NULL)
+        return false;
     if (s->visit != NULL)
         return type == MESSAGE_ATTEST && visit_is_challenged(s->visit);
     return type == MESSAGE_BEGIN || type == MESSAGE_DOCUMENTS || type == MESSAGE_GET_DOCUMENTS;
@@ -126,17 +130,27 @@ static void on_attest(struct session *s, struct message *m)
     visit_attest(s->visit, m);
 }
 
-static void on_documents(struct session *s, struct message *m)
+static void on_taken_in(void *arg, unsigned accepted, const struct err *err)
 {
-    struct err err;
-    unsigned accepted =
-        papers_offer(s->host->node, m->documents.notes.at, m->documents.notes.count, s->peer.address_text, &err);
-    if (err.code != 0)
-        log_warn("%s offered a document that is not accepted: %s", s->peer.address_text, err.text);
-    message_free(m);
+    struct session *s = arg;
+    s->intake = NULL;
+    if (err != NULL)
+        log_warn("%s offered a document that is not accepted: %s", s->peer.address_text, err->text);
     if (accepted > 0)
         s->host->papers_changed(s->host->arg);
+    conn_pause(s->conn, false);
     conn_deadline(s->conn, BEGIN_MS, "waiting for Begin");
+}
+
+static void on_documents(struct session *s, struct message *m)
+{
+    conn_pause(s->conn, true);
+    conn_deadline(s->conn, 0, "");
+    int rc = intake_offer(s->host->node, m->documents.notes.at, m->documents.notes.count, s->peer.address_text,
+                          on_taken_in, s, &s->intake);
+    message_free(m);
+    if (rc != 0)
+        conn_abort(s->conn, rc, "the documents cannot be looked at now");
 }
 
 static void on_get_documents(struct session *s, struct message *m)
@@ -191,6 +205,13 @@ static void on_ready(struct conn *c, void *arg)
     conn_deadline(c, BEGIN_MS, "waiting for the first request");
 }
 
+/* Nobody hears any more which were accepted. */
+static void detach_intake(struct session *s)
+{
+    intake_detach(s->intake);
+    s->intake = NULL;
+}
+
 static void on_close(struct conn *c, void *arg, const struct err *why)
 {
     (void)c;
@@ -199,6 +220,8 @@ static void on_close(struct conn *c, void *arg, const struct err *why)
         log_info("connection from %s closed: %s", s->peer.address_text, why->text);
     if (s->visit != NULL)
         visit_detach(s->visit);
+    if (s->intake != NULL)
+        detach_intake(s);
     session_free(s);
 }
 

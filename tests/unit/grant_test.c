@@ -123,24 +123,54 @@ static void sweeping_takes_what_is_over(void **state)
     struct grant g = example(), back;
     struct message *owner = NULL;
     struct err err = {.code = 0};
-    unsigned deleted = 0, all = 0;
+    unsigned deleted = 0;
+    struct grant_cursor cursor = {.is_set = false};
     struct store_txn *t = begin();
     for (uint8_t i = 0; i < 100; i++) {
         g.not_after_ms = i < 70 ? 5000 : 9000;
         key_of((uint8_t)(100 + i), key);
         assert_int_equal(grant_create(t, key, &g, &err), 0);
     }
-    assert_int_equal(grant_sweep(t, 5100, SKEW, 64, &deleted, &err), 0);
+    assert_int_equal(grant_sweep(t, 5100, SKEW, &cursor, &deleted), 0);
     assert_int_equal(deleted, 2); /* what the tests before left; 5000 + SKEW is not over yet */
-    do {
-        assert_int_equal(grant_sweep(t, 5101, SKEW, 64, &deleted, &err), 0);
-        all += deleted;
-        assert_in_range(deleted, 0, 64);
-    } while (deleted > 0);
-    assert_int_equal(all, 70);
+    assert_false(cursor.is_set);
+    assert_int_equal(grant_sweep(t, 5101, SKEW, &cursor, &deleted), 0);
+    assert_int_equal(deleted, 70);
     key_of(199, key);
     assert_int_equal(grant_find(t, key, &owner, &back, &err), 0);
     message_free(owner);
+    store_abort(t);
+}
+
+/* A full table is swept piece by piece, and rubbish in it does not end the sweep. */
+static void sweeping_goes_on_where_it_stopped(void **state)
+{
+    (void)state;
+    uint8_t key[GRANT_KEY_LEN] = {0}, sid[HASH_LEN] = {0};
+    struct grant g = example();
+    struct err err = {.code = 0};
+    unsigned deleted = 0, all = 0, steps = 0;
+    struct grant_cursor cursor = {.is_set = false};
+    uint64_t left = 0;
+    struct store_txn *t = begin();
+    assert_int_equal(store_put(t, STORE_GRANTS, BYTES_OF(key), bytes_str("rubbish"), false, &err), 0);
+    for (unsigned i = 0; i < 3 * GRANT_SWEEP_LOOK; i++) {
+        sid[0] = 1;
+        sid[1] = (uint8_t)(i >> 8);
+        sid[2] = (uint8_t)i;
+        grant_key(sid, 1, 1, key);
+        g.not_after_ms = i % 2 == 0 ? 100 : 9000;
+        assert_int_equal(grant_create(t, key, &g, &err), 0);
+    }
+    do {
+        assert_int_equal(grant_sweep(t, 5000, SKEW, &cursor, &deleted), 0);
+        all += deleted;
+        steps++;
+    } while (cursor.is_set);
+    assert_int_equal(steps, 4);
+    assert_in_range(all, 3 * GRANT_SWEEP_LOOK / 2, 3 * GRANT_SWEEP_LOOK / 2 + 10);
+    assert_int_equal(store_count(t, STORE_GRANTS, &left), 0);
+    assert_true(left > 3 * GRANT_SWEEP_LOOK / 2);
     store_abort(t);
 }
 
@@ -152,11 +182,13 @@ static void rubbish_is_no_grant(void **state)
     struct message *owner = NULL;
     struct err err = {.code = 0};
     unsigned deleted = 0;
+    struct grant_cursor cursor = {.is_set = false};
     key_of(9, key);
     struct store_txn *t = begin();
     assert_int_equal(store_put(t, STORE_GRANTS, BYTES_OF(key), bytes_str("rubbish"), true, &err), 0);
     assert_int_equal(grant_find(t, key, &owner, &back, &err), ERR_INTEGRITY);
-    assert_int_equal(grant_sweep(t, 5000, SKEW, 64, &deleted, &err), ERR_INTEGRITY);
+    assert_int_equal(grant_sweep(t, 5000, SKEW, &cursor, &deleted), 0); /* stays, and is in nobody's way */
+    assert_int_equal(grant_find(t, key, &owner, &back, &err), ERR_INTEGRITY);
     store_abort(t);
 }
 
@@ -165,7 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_per_key),          cmocka_unit_test(an_aborted_grant_is_none),
         cmocka_unit_test(reissues_are_counted), cmocka_unit_test(sweeping_takes_what_is_over),
-        cmocka_unit_test(rubbish_is_no_grant),
+        cmocka_unit_test(rubbish_is_no_grant),  cmocka_unit_test(sweeping_goes_on_where_it_stopped),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

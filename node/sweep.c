@@ -1,0 +1,41 @@
+/* sweep: one job on the store thread at a time. */
+#include "node/sweep.h"
+#include <stddef.h>
+
+static struct node *node_of(struct worker_job *job)
+{
+    return (struct node *)((char *)job - offsetof(struct node, sweep.job));
+}
+
+static void sweep_run(struct worker_job *job)
+{
+    struct node *n = node_of(job);
+    struct store_txn *t = NULL;
+    struct grant_cursor cursor = n->sweep.cursor;
+    unsigned deleted = 0;
+    struct err err;
+    if (store_begin(n->store, true, &t, &err) != 0)
+        return;
+    int rc = grant_sweep(t, n->sweep.now_ms, NODE_SKEW_MS, &cursor, &deleted);
+    if (rc != 0 || deleted == 0)
+        store_abort(t);
+    else
+        rc = store_commit(t, &err);
+    if (rc == 0)
+        n->sweep.cursor = cursor;
+}
+
+static void sweep_done(struct worker_job *job, bool cancelled)
+{
+    (void)cancelled;
+    node_of(job)->sweep.is_running = false;
+}
+
+void sweep_tick(struct node *n)
+{
+    if (n->sweep.is_running)
+        return;
+    n->sweep.job = (struct worker_job){.run = sweep_run, .done = sweep_done};
+    n->sweep.now_ms = n->clock.now_ms(n->clock.arg);
+    n->sweep.is_running = worker_submit(n->store_thread, &n->sweep.job) == 0;
+}
