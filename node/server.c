@@ -537,6 +537,7 @@ int server_run(const struct node_config *config, struct err *err)
             *err = s->err;
     }
     clean_up(s);
+    (void)uv_loop_close(&s->loop);
     free(s);
     return rc;
 }
