@@ -5,7 +5,7 @@
 
 #define WRAPPED_SHARE_LEN SEALED_LEN
 
-void grant_init(struct grant *g)
+void harvest_init(struct harvested *g)
 {
     memset(g, 0, sizeof(*g));
     buf_init(&g->body, LINK_BODY_MAX);
@@ -13,7 +13,7 @@ void grant_init(struct grant *g)
     buf_init(&g->receipt, RECEIPT_MAX);
 }
 
-void grant_forget(struct grant *g)
+void harvest_forget(struct harvested *g)
 {
     secret_free(g->share);
     g->share = NULL;
@@ -23,9 +23,9 @@ void grant_forget(struct grant *g)
     }
 }
 
-void grant_done(struct grant *g)
+void harvest_done(struct harvested *g)
 {
-    grant_forget(g);
+    harvest_forget(g);
     buf_done(&g->body);
     buf_done(&g->entry);
     buf_done(&g->receipt);
@@ -55,7 +55,7 @@ static int make_kek(const struct harvest_order *o, const uint8_t sid[HASH_LEN], 
     memcpy(f.prevhash, o->prevhash, HASH_LEN);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < o->previous_count; i++) {
-        const struct grant *a = &o->previous[i];
+        const struct harvested *a = &o->previous[i];
         if (a->tag[o->slot] == NULL)
             rc = err_set(err, ERR_INTERNAL, "no tag from %s for slot %u", a->node, o->slot);
         else
@@ -70,7 +70,7 @@ static int make_kek(const struct harvest_order *o, const uint8_t sid[HASH_LEN], 
 /* ---- what is in it */
 
 static int open_share(const struct harvest_order *o, const struct secret *kek, const struct msg_answer *a,
-                      struct grant *g, struct err *err)
+                      struct harvested *g, struct err *err)
 {
     const struct envelope *e = &o->envelope->envelope;
     const struct envelope_member *m = harvest_member(o->envelope, o->stage, o->slot);
@@ -93,7 +93,7 @@ static int open_share(const struct harvest_order *o, const struct secret *kek, c
 }
 
 static int open_tags(const struct harvest_order *o, const struct secret *kek, const struct msg_answer *a,
-                     struct grant *g, struct err *err)
+                     struct harvested *g, struct err *err)
 {
     const struct chain *c = &o->chain->chain;
     const struct chain_stage *next = o->stage < c->stage_count ? &c->stages[o->stage] : NULL;
@@ -116,7 +116,7 @@ static int open_tags(const struct harvest_order *o, const struct secret *kek, co
     return 0;
 }
 
-static int open_answer(const struct harvest_order *o, struct bytes answer, struct grant *g, struct err *err)
+static int open_answer(const struct harvest_order *o, struct bytes answer, struct harvested *g, struct err *err)
 {
     struct message *m = NULL;
     struct secret *kek = NULL;
@@ -133,7 +133,7 @@ static int open_answer(const struct harvest_order *o, struct bytes answer, struc
 
 /* ---- the link */
 
-static int list_factors(struct bytes body, struct grant *g, struct err *err)
+static int list_factors(struct bytes body, struct harvested *g, struct err *err)
 {
     struct message *m = NULL;
     TRY(link_parse(body, &m, err));
@@ -150,7 +150,7 @@ static int list_factors(struct bytes body, struct grant *g, struct err *err)
     return 0;
 }
 
-static int keep_link(const struct msg_link *link, struct grant *g, struct err *err)
+static int keep_link(const struct msg_link *link, struct harvested *g, struct err *err)
 {
     buf_put(&g->body, link->body);
     buf_put(&g->entry, link->entry);
@@ -160,7 +160,7 @@ static int keep_link(const struct msg_link *link, struct grant *g, struct err *e
     return list_factors(link->body, g, err);
 }
 
-int harvest(const struct harvest_order *o, const struct msg_link *link, struct bytes answer, struct grant *g,
+int harvest(const struct harvest_order *o, const struct msg_link *link, struct bytes answer, struct harvested *g,
             struct err *err)
 {
     struct link_member from = {.slot = o->slot, .node = bytes_str(o->node->name), .log = &o->node->log};

@@ -28,7 +28,7 @@ void report_done(struct report *r)
     r->last = NULL;
 }
 
-static void fill(struct report_entry *e, const struct enf_visit *v, struct bytes denial_id, const struct grant *g)
+static void fill(struct report_entry *e, const struct enf_visit *v, struct bytes denial_id, const struct harvested *g)
 {
     e->visit = *v;
     words_copy(e->stage, sizeof(e->stage), v->stage);
@@ -51,7 +51,7 @@ static void fill(struct report_entry *e, const struct enf_visit *v, struct bytes
     e->visit.receipt_len = g->receipt.len;
 }
 
-void report_add(struct report *r, const struct enf_visit *v, struct bytes denial_id, const struct grant *g)
+void report_add(struct report *r, const struct enf_visit *v, struct bytes denial_id, const struct harvested *g)
 {
     struct report_entry *e = calloc(1, sizeof(*e));
     struct report_entry spare = {0};

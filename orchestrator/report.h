@@ -17,6 +17,6 @@ void report_init(struct report *r, enf_observer observer, void *arg);
 void report_done(struct report *r);
 /* v's strings are copied, but for the link, which points into g (kept by the owner until report_done; NULL when
  * v->result != 0). denial_id: raw bytes. Best effort: without memory the observer is told all the same. */
-void report_add(struct report *r, const struct enf_visit *v, struct bytes denial_id, const struct grant *g);
+void report_add(struct report *r, const struct enf_visit *v, struct bytes denial_id, const struct harvested *g);
 
 #endif

@@ -36,7 +36,7 @@ struct walk {
     unsigned stage; /* from 1 */
     struct plan plan;
     struct attempt attempts[SLOT_MAX]; /* by the plan's members */
-    struct grant grants[STAGE_MAX][SLOT_MAX];
+    struct harvested grants[STAGE_MAX][SLOT_MAX];
     size_t grant_count[STAGE_MAX]; /* in slot order once the stage is done */
     struct msg_link links[LINK_COUNT_MAX];
     uint8_t link_hashes[LINK_COUNT_MAX][HASH_LEN];
@@ -66,7 +66,7 @@ static const struct chain_member *member_of(const struct attempt *a)
 
 /* ---- reporting */
 
-static void tell(struct attempt *a, int result, const char *detail, struct bytes denial_id, const struct grant *g)
+static void tell(struct attempt *a, int result, const char *detail, struct bytes denial_id, const struct harvested *g)
 {
     struct walk *w = a->walk;
     struct enf_visit v = {.stage = stage_of(w)->name,
@@ -405,12 +405,12 @@ static void on_release(void *arg, const struct msg_release *release)
                                   .prevhash = w->prevhash,
                                   .previous = w->stage > 1 ? w->grants[w->stage - 2] : NULL,
                                   .previous_count = w->stage > 1 ? w->grant_count[w->stage - 2] : 0};
-    struct grant *g = &w->grants[w->stage - 1][w->grant_count[w->stage - 1]];
-    grant_init(g);
+    struct harvested *g = &w->grants[w->stage - 1][w->grant_count[w->stage - 1]];
+    harvest_init(g);
     int rc = node != NULL ? harvest(&order, &release->link, release->answer, g, &err)
                           : err_set(&err, ERR_NOT_FOUND, "it is no longer in the roster");
     if (rc != 0) {
-        grant_done(g);
+        harvest_done(g);
         attempt_failed(a, &err, false, BYTES_NONE);
     } else {
         attempt_stop(a);
@@ -433,7 +433,7 @@ static const struct client_events client_events = {.on_alive = on_alive,
 
 static int compare_grants(const void *a, const void *b)
 {
-    const struct grant *x = a, *y = b;
+    const struct harvested *x = a, *y = b;
     return (x->slot > y->slot) - (x->slot < y->slot);
 }
 
@@ -451,7 +451,7 @@ static void stage_begin(struct walk *w)
 static void stage_links(struct walk *w)
 {
     for (size_t i = 0; i < w->grant_count[w->stage - 1]; i++) {
-        const struct grant *g = &w->grants[w->stage - 1][i];
+        const struct harvested *g = &w->grants[w->stage - 1][i];
         w->links[w->link_count] = (struct msg_link){buf_view(&g->body), buf_view(&g->entry), buf_view(&g->receipt)};
         memcpy(w->link_hashes[w->link_count], g->link_hash, HASH_LEN);
         w->link_count++;
@@ -461,7 +461,7 @@ static void stage_links(struct walk *w)
 /* `need` shares into the stage's secret; then nobody needs the shares, nor the tags that led here. */
 static int stage_end(struct walk *w)
 {
-    struct grant *g = w->grants[w->stage - 1];
+    struct harvested *g = w->grants[w->stage - 1];
     size_t count = w->grant_count[w->stage - 1];
     uint8_t x[SLOT_MAX];
     struct secret *y[SLOT_MAX];
@@ -479,7 +479,7 @@ static int stage_end(struct walk *w)
         g[i].share = NULL;
     }
     for (size_t i = 0; w->stage > 1 && i < w->grant_count[w->stage - 2]; i++)
-        grant_forget(&w->grants[w->stage - 2][i]);
+        harvest_forget(&w->grants[w->stage - 2][i]);
     stage_links(w);
     return 0;
 }
@@ -605,7 +605,7 @@ static void forget(struct walk *w)
     w->e = NULL;
     for (size_t s = 0; s < STAGE_MAX; s++) {
         for (size_t i = 0; i < w->grant_count[s]; i++)
-            grant_forget(&w->grants[s][i]);
+            harvest_forget(&w->grants[s][i]);
         secret_free(w->secrets[s]);
         w->secrets[s] = NULL;
     }
@@ -618,7 +618,7 @@ void walk_free(struct walk *w)
     forget(w);
     for (size_t s = 0; s < STAGE_MAX; s++)
         for (size_t i = 0; i < w->grant_count[s]; i++)
-            grant_done(&w->grants[s][i]);
+            harvest_done(&w->grants[s][i]);
     report_done(&w->report);
     document_unref(w->in.chain);
     document_unref(w->in.policy);
