@@ -6,7 +6,7 @@
 
 #define RECORD_MAX 65536u
 #define DAY_MS 86400000u
-#define SWEEP_MOST 256u
+#define SWEEP_MOST 4096u /* each minute; more than a minute brings */
 
 struct source { /* one address that was refused lately */
     uint8_t address[16];
@@ -84,9 +84,32 @@ static int pack_record(struct denial *d, uint64_t entry_index, struct buf *out, 
     return message_pack(&m, out, err);
 }
 
+static bool find_first(void *arg, struct bytes key, struct bytes value)
+{
+    struct buf *first = arg;
+    (void)value;
+    buf_put(first, key);
+    return false;
+}
+
+static int make_room(struct store_txn *t, struct err *err)
+{
+    struct buf first;
+    uint64_t count = 0;
+    buf_init(&first, DENIAL_ID_LEN);
+    int rc = store_count(t, STORE_DENIALS, &count);
+    if (rc == 0 && count >= DENIALS_MAX)
+        rc = store_scan(t, STORE_DENIALS, BYTES_NONE, find_first, &first);
+    if (rc == 0 && first.len > 0)
+        rc = store_delete(t, STORE_DENIALS, buf_view(&first));
+    buf_done(&first);
+    return rc == 0 ? 0 : err_set(err, rc, "the table of denials: %s", err_advice_text(rc));
+}
+
 static int put_record(struct denial *d, struct store_txn *t, uint64_t entry_index, struct err *err)
 {
     struct buf record;
+    TRY(make_room(t, err));
     buf_init(&record, RECORD_MAX);
     int rc = pack_record(d, entry_index, &record, err);
     if (rc == 0)
@@ -180,13 +203,21 @@ static void fill(struct denial *d, const struct denial_facts *f)
     d->append.arg = d;
 }
 
+/* 48 bits of time, 80 of chance. */
+static int make_id(const struct node *n, uint64_t now_ms, uint8_t ret[DENIAL_ID_LEN])
+{
+    for (size_t i = 0; i < 6; i++)
+        ret[i] = (uint8_t)(now_ms >> (40 - 8 * i));
+    return n->rng.fill(n->rng.arg, ret + 6, DENIAL_ID_LEN - 6);
+}
+
 void denial_write(struct denials *d, const struct denial_facts *f, denial_done done, void *arg)
 {
     struct node *n = d->node;
     uint64_t now_ms = n->clock.now_ms(n->clock.arg);
     n->counters.denials++;
     struct denial *one = own_entry(d, f, now_ms) && n->log != NULL ? calloc(1, sizeof(*one)) : NULL;
-    if (one == NULL || n->rng.fill(n->rng.arg, one->id, sizeof(one->id)) != 0) {
+    if (one == NULL || make_id(n, now_ms, one->id) != 0) {
         free(one);
         done(arg, BYTES_NONE);
         return;
@@ -234,13 +265,13 @@ struct sweep {
 static bool find_old(void *arg, struct bytes key, struct bytes value)
 {
     struct sweep *s = arg;
-    struct message *m = NULL;
-    bool old = true; /* a record that does not parse explains nothing */
-    if (message_unpack(MESSAGE_EXPLAIN, value, &m, NULL) == 0)
-        old = m->explain.time_ms < s->before_ms;
-    message_free(m);
-    if (old && key.len == DENIAL_ID_LEN)
-        memcpy(s->id[s->found++], key.p, DENIAL_ID_LEN);
+    uint64_t time_ms = 0;
+    (void)value;
+    for (size_t i = 0; i < 6 && key.len == DENIAL_ID_LEN; i++)
+        time_ms = time_ms << 8 | key.p[i];
+    if (key.len != DENIAL_ID_LEN || time_ms >= s->before_ms)
+        return false; /* all that follow are younger */
+    memcpy(s->id[s->found++], key.p, DENIAL_ID_LEN);
     return s->found < SWEEP_MOST;
 }
 

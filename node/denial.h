@@ -2,7 +2,8 @@
  *
  * The workload learns a coarse code and the id. Expected and actual per factor stay in STORE_DENIALS for denial_days.
  * Above DENIALS_PER_SOURCE a minute the refusals of one address are counted together: one entry with a count, no
- * record, no id. */
+ * record, no id. Records are bounded too: the oldest goes when there are DENIALS_MAX. An id begins with the time (48
+ * bits of ms), so that the oldest come first in the table. */
 #ifndef ENFILADE_NODE_DENIAL_H
 #define ENFILADE_NODE_DENIAL_H
 
@@ -12,6 +13,7 @@
 #define DENIAL_ID_LEN 16
 #define DENIALS_PER_SOURCE 60u /* a minute */
 #define DENIAL_SOURCES_MAX 1024u
+#define DENIALS_MAX 100000u /* records */
 
 struct denial_facts {
     const struct err *why;                  /* code and words */

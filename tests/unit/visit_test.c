@@ -142,6 +142,71 @@ static void a_revoked_device_is_refused_where_none_is_asked_for(void **state)
                                  "[    0] n1 > w2 release entry 1 of 2\n"));
 }
 
+static uint64_t record_count(void)
+{
+    struct store_txn *t = NULL;
+    struct err err = {.code = 0};
+    uint64_t count = 0;
+    assert_int_equal(store_begin(world.log.store, false, &t, &err), 0);
+    assert_int_equal(store_count(t, STORE_DENIALS, &count), 0);
+    store_abort(t);
+    return count;
+}
+
+static void denials_tick_now(void)
+{
+    denials_tick(world.node.denials);
+    visit_world_block(&world); /* behind the sweep in the store thread's queue */
+    visit_world_unblock(&world);
+}
+
+/* Records live for denial_days; the table is in order of time, so that looking for old ones costs nothing. */
+static void explanations_have_a_lifetime(void **state)
+{
+    (void)state;
+    memset(w1.peer.key_hash, 9, HASH_LEN);
+    guest_walk(&w1);
+    assert_int_equal(w1.denial_id_len, DENIAL_ID_LEN);
+    world.log.now_ms += 1000;
+    guest_walk(&w2); /* a release: no record */
+    uint8_t first[DENIAL_ID_LEN];
+    memcpy(first, w1.denial_id, sizeof(first));
+    guest_walk(&w1);
+    assert_true(memcmp(first, w1.denial_id, sizeof(first)) < 0);
+    assert_int_equal(record_count(), 2);
+    world.log.now_ms += 30ull * 86400000u - 500;
+    denials_tick_now();
+    assert_int_equal(record_count(), 1);
+    world.log.now_ms += 1000;
+    denials_tick_now();
+    assert_int_equal(record_count(), 0);
+}
+
+static void the_oldest_explanation_makes_room(void **state)
+{
+    (void)state;
+    struct store_txn *t = NULL;
+    struct err err = {.code = 0};
+    uint8_t id[DENIAL_ID_LEN] = {0};
+    assert_int_equal(store_begin(world.log.store, true, &t, &err), 0);
+    for (unsigned i = 0; i < DENIALS_MAX; i++) {
+        id[4] = (uint8_t)(i >> 16);
+        id[5] = (uint8_t)(i >> 8);
+        id[6] = (uint8_t)i;
+        assert_int_equal(store_put(t, STORE_DENIALS, BYTES_OF(id), bytes_str("x"), true, &err), 0);
+    }
+    assert_int_equal(store_commit(t, &err), 0);
+    memset(w1.peer.key_hash, 9, HASH_LEN);
+    guest_walk(&w1);
+    assert_int_equal(record_count(), DENIALS_MAX);
+    struct bytes value;
+    assert_int_equal(store_begin(world.log.store, false, &t, &err), 0);
+    id[4] = id[5] = id[6] = 0;
+    assert_int_equal(store_get(t, STORE_DENIALS, BYTES_OF(id), &value), ERR_NOT_FOUND);
+    assert_int_equal(store_get(t, STORE_DENIALS, BYTES(w1.denial_id, DENIAL_ID_LEN), &value), 0);
+    store_abort(t);
+}
+
 /* ---- twins */
 
 static void a_twin_gets_busy(void **state)
@@ -546,6 +611,8 @@ int main(void)
         STORY(a_challenge_runs_out),
         STORY(a_denial_is_an_entry_whatever_was_asked),
         STORY(a_revoked_device_is_refused_where_none_is_asked_for),
+        STORY(explanations_have_a_lifetime),
+        STORY(the_oldest_explanation_makes_room),
         STORY(a_twin_gets_busy),
         STORY(lost_while_judging),
         STORY(lost_while_challenged),
