@@ -1,8 +1,10 @@
 /* config: reads and checks the node's configuration file. */
 #include "node/config.h"
+#include "common/net/conn.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct raw_token {
@@ -145,6 +147,11 @@ static int convert(const char *path, const struct raw *raw, struct node_config *
     c->identity_key = resolve(path, raw->identity_key);
     c->socket = raw->token != NULL ? resolve(path, raw->token->socket) : NULL;
     for (unsigned i = 0; i < raw->listen_count; i++) {
+        struct sockaddr_storage to;
+        if (conn_parse_address(raw->listen[i], &to) != 0)
+            return err_set(err, ERR_CONFIG,
+                           "field listen: '%s' is not a numeric address with a port, like 127.0.0.11:7600",
+                           raw->listen[i]);
         c->listen[i] = strdup(raw->listen[i]);
         c->listen_count = i + 1;
     }

@@ -8,7 +8,7 @@
 struct address {
     uint8_t prefix[16];
     unsigned connections;
-    uint64_t credit, since_ms; /* credit in begins × MINUTE_MS */
+    uint64_t credit, documents, since_ms; /* credits in requests × MINUTE_MS */
 };
 
 struct limits {
@@ -52,9 +52,12 @@ static void refill(const struct limits *l, struct address *a, uint64_t now_ms)
     uint64_t passed = now_ms > a->since_ms ? now_ms - a->since_ms : 0;
     if (passed > MINUTE_MS)
         passed = MINUTE_MS;
-    a->credit += passed * l->begins_per_minute;
-    if (a->credit > full(l))
-        a->credit = full(l);
+    uint64_t *const credits[] = {&a->credit, &a->documents};
+    for (size_t i = 0; i < 2; i++) {
+        *credits[i] += passed * l->begins_per_minute;
+        if (*credits[i] > full(l))
+            *credits[i] = full(l);
+    }
     a->since_ms = now_ms;
 }
 
@@ -69,7 +72,7 @@ static struct address *find(struct limits *l, const uint8_t address[16], bool ma
             return a;
         if (make && idle == NULL && a->connections == 0) {
             refill(l, a, now_ms);
-            idle = a->credit == full(l) ? a : NULL;
+            idle = a->credit == full(l) && a->documents == full(l) ? a : NULL;
         }
     }
     if (!make)
@@ -77,7 +80,7 @@ static struct address *find(struct limits *l, const uint8_t address[16], bool ma
     if (l->count < LIMITS_ADDRESSES_MAX)
         idle = &l->at[l->count++];
     if (idle != NULL) {
-        *idle = (struct address){.credit = full(l), .since_ms = now_ms};
+        *idle = (struct address){.credit = full(l), .documents = full(l), .since_ms = now_ms};
         memcpy(idle->prefix, prefix, sizeof(prefix));
     }
     return idle;
@@ -102,6 +105,14 @@ void limits_disconnect(struct limits *l, const uint8_t address[16])
     }
 }
 
+static bool spend(uint64_t *credit)
+{
+    if (*credit < MINUTE_MS)
+        return false;
+    *credit -= MINUTE_MS;
+    return true;
+}
+
 bool limits_begin(struct limits *l, const uint8_t address[16], uint64_t now_ms, uint64_t *ret_retry_ms)
 {
     struct address *a = find(l, address, true, now_ms);
@@ -109,8 +120,14 @@ bool limits_begin(struct limits *l, const uint8_t address[16], uint64_t now_ms, 
     if (a == NULL)
         return false;
     refill(l, a, now_ms);
-    if (a->credit < MINUTE_MS)
+    return spend(&a->credit);
+}
+
+bool limits_documents(struct limits *l, const uint8_t address[16], uint64_t now_ms)
+{
+    struct address *a = find(l, address, true, now_ms);
+    if (a == NULL)
         return false;
-    a->credit -= MINUTE_MS;
-    return true;
+    refill(l, a, now_ms);
+    return spend(&a->documents);
 }

@@ -1,4 +1,5 @@
-/* limits: how much one address may ask of a node: connections at a time and Begins a minute. Pure: time is passed in.
+/* limits: how much one address may ask of a node: connections at a time, Begins and document messages a minute. Pure:
+ * time is passed in.
  *
  * IPv6 addresses count by /64. The table is bounded; when it is full of busy addresses, new ones are refused. */
 #ifndef ENFILADE_NODE_LIMITS_H
@@ -17,5 +18,7 @@ bool limits_connect(struct limits *l, const uint8_t address[16], uint64_t now_ms
 void limits_disconnect(struct limits *l, const uint8_t address[16]);
 /* A token bucket of one minute's size. false: *ret_retry_ms says when the next token comes. */
 bool limits_begin(struct limits *l, const uint8_t address[16], uint64_t now_ms, uint64_t *ret_retry_ms);
+/* Likewise for documents, asked for or offered: a bucket of its own, of the same size. */
+bool limits_documents(struct limits *l, const uint8_t address[16], uint64_t now_ms);
 
 #endif

@@ -165,25 +165,35 @@ static void on_get_documents(struct session *s, struct message *m)
     conn_deadline(s->conn, IDLE_MS, "idle");
 }
 
+static bool may_exchange(struct session *s)
+{
+    struct node *n = s->host->node;
+    return limits_documents(s->host->limits, s->peer.address, n->clock.monotonic_ms(n->clock.arg));
+}
+
 static void on_message(struct conn *c, void *arg, struct message *m)
 {
     struct session *s = arg;
     static const struct {
         enum message_type type;
+        bool (*within_limits)(struct session *s); /* NULL: it looks itself */
         void (*handle)(struct session *s, struct message *m);
     } handlers[] = {
-        {MESSAGE_BEGIN, on_begin},
-        {MESSAGE_ATTEST, on_attest},
-        {MESSAGE_DOCUMENTS, on_documents},
-        {MESSAGE_GET_DOCUMENTS, on_get_documents},
+        {MESSAGE_BEGIN, NULL, on_begin},
+        {MESSAGE_ATTEST, NULL, on_attest},
+        {MESSAGE_DOCUMENTS, may_exchange, on_documents},
+        {MESSAGE_GET_DOCUMENTS, may_exchange, on_get_documents},
     };
-    for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
-        if (handlers[i].type == m->type && allowed(s, m->type)) {
-            handlers[i].handle(s, m);
-            return;
-        }
+    size_t i = 0, count = sizeof(handlers) / sizeof(handlers[0]);
+    while (i < count && handlers[i].type != m->type)
+        i++;
+    bool expected = i < count && allowed(s, m->type);
+    if (expected && (handlers[i].within_limits == NULL || handlers[i].within_limits(s))) {
+        handlers[i].handle(s, m);
+        return;
+    }
     message_free(m);
-    conn_abort(c, ERR_ORDER, "a message out of order");
+    conn_abort(c, expected ? ERR_RATE : ERR_ORDER, expected ? "documents too often" : "a message out of order");
 }
 
 /* ---- connection */

@@ -51,6 +51,22 @@ static void begins_are_counted(void **state)
     limits_free(l);
 }
 
+static void documents_are_counted_apart(void **state)
+{
+    (void)state;
+    struct limits *l = limits_new(10, 10, 60);
+    uint8_t a[16];
+    uint64_t retry;
+    v4(a, 1);
+    for (unsigned i = 0; i < 60; i++)
+        assert_true(limits_documents(l, a, 1000));
+    assert_false(limits_documents(l, a, 1000));
+    assert_true(limits_begin(l, a, 1000, &retry));
+    assert_true(limits_documents(l, a, 2001));
+    assert_false(limits_documents(l, a, 2002));
+    limits_free(l);
+}
+
 static void a_v6_network_is_one_address(void **state)
 {
     (void)state;
@@ -84,9 +100,8 @@ static void the_table_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(connections_are_counted),
-        cmocka_unit_test(begins_are_counted),
-        cmocka_unit_test(a_v6_network_is_one_address),
+        cmocka_unit_test(connections_are_counted),     cmocka_unit_test(begins_are_counted),
+        cmocka_unit_test(documents_are_counted_apart), cmocka_unit_test(a_v6_network_is_one_address),
         cmocka_unit_test(the_table_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
