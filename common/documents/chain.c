@@ -121,9 +121,9 @@ static int check_withdrawn(const struct judged *j)
 
 int rules_in_service(const struct document *status, const char *stage, const char *node, struct err *err)
 {
-    if (status_revokes(status, REVOKED_NODE, bytes_str(node)))
+    if (status_revokes(status, REVOKED_NODE, bytes_str(node)) && !mutant("REVOKED_NODE"))
         return err_set(err, ERR_REVOKED, "stage %s: node %s is revoked", stage, node);
-    if (status_halts(status, bytes_str(node), BYTES_NONE))
+    if (status_halts(status, bytes_str(node), BYTES_NONE) && !mutant("HALTS"))
         return err_set(err, ERR_HALTED, "stage %s: node %s is halted", stage, node);
     return 0;
 }
@@ -133,7 +133,7 @@ static int check_revoked(const struct judged *j)
     if (status_revokes(j->w->status, REVOKED_CHAIN, BYTES_OF(j->document->hash)))
         return err_set(j->err, ERR_REVOKED, "the chain is revoked");
     TRY(check_withdrawn(j));
-    if (status_halts(j->w->status, BYTES_NONE, bytes_str(j->policy->name)))
+    if (status_halts(j->w->status, BYTES_NONE, bytes_str(j->policy->name)) && !mutant("HALTS"))
         return err_set(j->err, ERR_HALTED, "policy %s, or the whole network, is halted", j->policy->name);
     for (size_t s = 0; s < j->chain->stage_count; s++)
         for (size_t m = 0; m < j->chain->stages[s].count; m++)

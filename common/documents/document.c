@@ -1,5 +1,6 @@
 /* document: verifies a note's signatures, then parses its text; owns what it parsed. */
 #include "common/documents/document.h"
+#include "common/base/mutant.h"
 #include "common/documents/schema.h"
 #include <assert.h>
 #include <stdio.h>
@@ -169,7 +170,7 @@ int document_check_role(struct bytes note, const struct root *root, enum role ro
     const struct role_keys *k = &root->role[role];
     size_t count = 0;
     TRY(count_signers(note, k->keys, k->count, NULL, &count, err));
-    if (k->threshold == 0 || count < k->threshold)
+    if ((k->threshold == 0 || count < k->threshold) && !mutant("THRESHOLD"))
         return err_set(err, ERR_THRESHOLD, "%zu of the %u signatures that role %s needs; have more of its holders sign",
                        count, k->threshold, role_name(role));
     return 0;

@@ -412,7 +412,9 @@ static void copy_subject(X509 *leaf, char ret[65])
 static bool read_chain(struct tls *t, struct tls_peer *p)
 {
     const STACK_OF(X509) *chain = SSL_get0_verified_chain(t->ssl);
-    if (SSL_get_verify_result(t->ssl) != X509_V_OK || chain == NULL || sk_X509_num(chain) != 2)
+    if (mutant("NO_CERT") && chain == NULL)
+        return true;
+    if (SSL_get_verify_result(t->ssl) != X509_V_OK || chain == NULL || (sk_X509_num(chain) != 2 && !mutant("ANY_CERT")))
         return false;
     X509 *leaf = sk_X509_value(chain, 0);
     unsigned len = 0;
@@ -421,7 +423,7 @@ static bool read_chain(struct tls *t, struct tls_peer *p)
         !time_ms(X509_get0_notAfter(leaf), &p->not_after_ms))
         return false;
     if (t->issuer == NULL)
-        t->issuer_len = i2d_X509(sk_X509_value(chain, 1), &t->issuer);
+        t->issuer_len = i2d_X509(sk_X509_value(chain, sk_X509_num(chain) - 1), &t->issuer);
     if (t->issuer == NULL || t->issuer_len <= 0)
         return false;
     identity_spki_hash(key, p->key_hash);

@@ -62,6 +62,8 @@ def closed(call, *arguments, **named):
     """The call must end in a closed connection: no answer, no denial."""
     try:
         got = call(*arguments, **named)
+    except ConnectionRefusedError as error:
+        raise Missed("nobody listens") from error
     except (wire.Closed, ConnectionError) as error:
         return str(error)
     except Denied as error:

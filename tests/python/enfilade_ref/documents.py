@@ -296,7 +296,7 @@ def verify_root(note, pinned_hash=None, previous=None):
     document.note, document.signed = note, threshold(note, document, "root", "root")
     if previous is not None:
         threshold(note, previous, "root", "root, by the keys before it")
-        need(document["version"] == previous["version"] + 1 and document["network"] == previous["network"], "stale",
+        need(document["version"] > previous["version"] and document["network"] == previous["network"], "stale",
              "root: does not follow the one before it")
     return document
 

@@ -138,13 +138,17 @@ class Connection(Stream):
         self.raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.raw.settimeout(WAIT_S)
         self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if source is not None:
-            self.raw.bind((source, 0))
-        self.raw.connect((host, port))
-        self.raw.setblocking(False)
-        self.tls = SSL.Connection(self.context(identity, certificate, key, least, most, tune), self.raw)
-        self.tls.set_connect_state()
-        self.drive(self.tls.do_handshake, time.monotonic() + WAIT_S)
+        try:
+            if source is not None:
+                self.raw.bind((source, 0))
+            self.raw.connect((host, port))
+            self.raw.setblocking(False)
+            self.tls = SSL.Connection(self.context(identity, certificate, key, least, most, tune), self.raw)
+            self.tls.set_connect_state()
+            self.drive(self.tls.do_handshake, time.monotonic() + WAIT_S)
+        except BaseException:
+            self.raw.close()
+            raise
         self.server_leaf = self.tls.get_peer_certificate().to_cryptography()
         self.server_key_hash = spki_hash(self.server_leaf)
 
