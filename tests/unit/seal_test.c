@@ -214,7 +214,7 @@ struct lie { /* what is spoilt */
 
 /* The node's answer, from its own keys: what tokend does. */
 static void put_answer(struct release *r, size_t i, unsigned stage, unsigned slot, const uint8_t prevhash[HASH_LEN],
-                       const struct grant *previous, size_t previous_count, const struct lie *lie)
+                       const struct harvested *previous, size_t previous_count, const struct lie *lie)
 {
     struct session_fields f = {.profile = 1, .node = bytes_str(nodes[i].name), .stage = stage, .slot = slot};
     struct secret *frame = unseal_frame(i, stage, harvest_member(envelope, stage, slot)), *kek = NULL;
@@ -266,7 +266,7 @@ static void put_answer(struct release *r, size_t i, unsigned stage, unsigned slo
 /* ---- the walk, one member */
 
 static int visit(const char *name, unsigned stage, unsigned slot, const uint8_t prevhash[HASH_LEN],
-                 const struct grant *previous, size_t previous_count, const struct lie *lie, struct grant *g)
+                 const struct harvested *previous, size_t previous_count, const struct lie *lie, struct harvested *g)
 {
     size_t i = node_index(name);
     struct release r;
@@ -277,7 +277,7 @@ static int visit(const char *name, unsigned stage, unsigned slot, const uint8_t 
     struct harvest_order o = {&expect, session_key, chain,    envelope, &nodes[i],
                               stage,   slot,        prevhash, previous, previous_count};
     struct msg_link link = {buf_view(&r.body), buf_view(&r.entry), buf_view(&r.receipt)};
-    grant_init(g);
+    harvest_init(g);
     int rc = harvest(&o, &link, buf_view(&r.answer), g, &err);
     if (rc != 0)
         assert_true(err.text[0] != '\0');
@@ -306,7 +306,7 @@ static void new_session(void)
     memcpy(expect.envelope_hash, envelope->hash, HASH_LEN);
 }
 
-static struct secret *combine(struct grant *g, size_t count)
+static struct secret *combine(struct harvested *g, size_t count)
 {
     uint8_t x[SLOT_MAX];
     struct secret *y[SLOT_MAX], *secret = NULL;
@@ -339,7 +339,7 @@ static int collect(void *arg, struct bytes piece)
 static void walk_and_open(struct collected *out)
 {
     uint8_t prevhash[HASH_LEN];
-    struct grant gate[1], vault[2];
+    struct harvested gate[1], vault[2];
     struct secret *secrets[STAGES], *dek = NULL, *key = NULL;
     struct payload_source source;
     struct err err = {0};
@@ -361,9 +361,9 @@ static void walk_and_open(struct collected *out)
         secret_free(secrets[i]);
     secret_free(dek);
     secret_free(key);
-    grant_done(&gate[0]);
-    grant_done(&vault[0]);
-    grant_done(&vault[1]);
+    harvest_done(&gate[0]);
+    harvest_done(&vault[0]);
+    harvest_done(&vault[1]);
 }
 
 static void test_round_trip(void **state)
@@ -392,32 +392,32 @@ static void test_lies_are_caught(void **state)
 {
     (void)state;
     uint8_t prevhash[HASH_LEN], other[HASH_LEN] = {5};
-    struct grant gate, g;
+    struct harvested gate, g;
     seal_bytes(bytes_str("secret"));
     new_session();
     context_prevhash(NULL, 0, prevhash);
     assert_int_equal(visit("n1", 1, 1, prevhash, NULL, 0, &(struct lie){.share = true}, &g), ERR_COMMITMENT);
     assert_null(g.share);
-    grant_done(&g);
+    harvest_done(&g);
     assert_int_equal(visit("n1", 1, 1, prevhash, NULL, 0, &(struct lie){.no_tag = true}, &g), ERR_FORMAT);
-    grant_done(&g);
+    harvest_done(&g);
     assert_int_equal(visit("n1", 1, 1, prevhash, NULL, 0, &(struct lie){.extra_tag = true}, &g), ERR_FORMAT);
-    grant_done(&g);
+    harvest_done(&g);
     assert_int_equal(visit("n1", 1, 1, prevhash, NULL, 0, &honest, &gate), 0);
     context_prevhash((const uint8_t(*)[HASH_LEN])gate.link_hash, 1, prevhash);
     assert_int_equal(visit("n5", 2, 2, prevhash, &gate, 1, &(struct lie){.wrong_lock = true}, &g), ERR_SIGNATURE);
-    grant_done(&g);
+    harvest_done(&g);
     /* a node that writes its log under another key */
     struct ed25519_key *right = log_keys[4];
     log_keys[4] = net.key[KEY_OTHER];
     assert_int_not_equal(visit("n5", 2, 2, prevhash, &gate, 1, &honest, &g), 0);
     log_keys[4] = right;
-    grant_done(&g);
+    harvest_done(&g);
     /* a link of another session */
     memcpy(expect.sid, other, HASH_LEN);
     assert_int_not_equal(visit("n5", 2, 2, prevhash, &gate, 1, &honest, &g), 0);
-    grant_done(&g);
-    grant_done(&gate);
+    harvest_done(&g);
+    harvest_done(&gate);
 }
 
 static void refuse(struct seal_order *o, int code, const char *word)
