@@ -27,8 +27,13 @@ struct attempt { /* one conversation with one member */
     unsigned member, dials, rounds;
     struct sim_event *quoting;
     uint8_t nonce[NONCE_LEN];
-    struct grant grant; /* what it gave */
+    struct harvested grant; /* what it gave */
     bool has_grant;
+};
+
+struct session_key { /* E, shared by twins */
+    struct ec_key *key;
+    unsigned refs;
 };
 
 struct workload {
@@ -43,12 +48,13 @@ struct workload {
     struct sim_event *wake, *again;
 
     struct document *chain;
-    struct ec_key *e;
+    struct session_key *e;
     uint8_t point[EC_POINT_LEN], eid[HASH_LEN], sid[HASH_LEN], client_nonce[NONCE_LEN], prevhash[HASH_LEN];
     unsigned stage; /* from 1 */
+    unsigned tries; /* of this stage with this session */
     struct plan plan;
     struct attempt attempt[SLOT_MAX];
-    struct grant got[CAST_STAGES][SLOT_MAX]; /* in slot order */
+    struct harvested got[CAST_STAGES][SLOT_MAX]; /* in slot order */
     size_t got_count[CAST_STAGES];
     struct secret *secret[CAST_STAGES];
 };
@@ -95,6 +101,14 @@ static void add_links(const struct workload *w, struct msg_begin *b, struct msg_
                                                      buf_view(&w->got[s][i].receipt)};
 }
 
+/* On a connection that was cut a moment ago nothing is sent; on_close follows. */
+static void send_message(struct attempt *a, const struct message *m)
+{
+    struct err err = {.code = 0};
+    int rc = conn_send(a->conn, m, &err);
+    assert(rc == 0 || rc == ERR_CLOSED);
+}
+
 static void send_begin(struct attempt *a)
 {
     const struct workload *w = a->w;
@@ -103,7 +117,6 @@ static void send_begin(struct attempt *a)
     struct msg_document_version versions[4];
     struct msg_link links[CAST_STAGES * SLOT_MAX];
     struct message m = {.type = MESSAGE_BEGIN};
-    struct err err = {.code = 0};
     for (size_t i = 0; i < 4; i++)
         versions[i] = (struct msg_document_version){.type = bytes_str(document_type_name(docs[i]->type)),
                                                     .version = docs[i]->version,
@@ -119,19 +132,16 @@ static void send_begin(struct attempt *a)
     m.begin.versions.count = 4;
     add_links(w, &m.begin, links);
     conn_deadline(a->conn, PATIENCE_MS, "no answer to Begin");
-    int rc = conn_send(a->conn, &m, &err);
-    assert(rc == 0);
+    send_message(a, &m);
 }
 
 static void send_documents(struct attempt *a)
 {
     struct msg_note note = {a->w->sim->status[a->w->status]->note};
     struct message m = {.type = MESSAGE_DOCUMENTS};
-    struct err err = {.code = 0};
     m.documents.notes.at = &note;
     m.documents.notes.count = 1;
-    int rc = conn_send(a->conn, &m, &err);
-    assert(rc == 0);
+    send_message(a, &m);
 }
 
 static void on_quoted(void *arg)
@@ -142,7 +152,6 @@ static void on_quoted(void *arg)
     struct bind_fields f = {.node = bytes_str(node->name), .stage = w->stage, .slot = member_of(a)->slot};
     uint8_t bind[BIND_LEN];
     struct buf data;
-    struct err err = {.code = 0};
     a->quoting = NULL;
     memcpy(f.sid, w->sid, HASH_LEN);
     ec_point_spki_hash(node->kem, f.kem_hash);
@@ -159,8 +168,7 @@ static void on_quoted(void *arg)
     m.attest.evidence.at = &evidence;
     m.attest.evidence.count = 1;
     conn_deadline(a->conn, PATIENCE_MS, "no answer to Attest");
-    int rc = conn_send(a->conn, &m, &err);
-    assert(rc == 0);
+    send_message(a, &m);
     buf_done(&data);
 }
 
@@ -184,7 +192,7 @@ static void on_release(struct attempt *a, const struct msg_release *m)
     struct err err = {.code = 0};
     expectations(w, &x);
     struct harvest_order o = {.expect = &x,
-                              .e = w->e,
+                              .e = w->e->key,
                               .chain = w->chain,
                               .envelope = w->sim->cast->envelope,
                               .node = roster_find(w->sim->cast->roster, bytes_str(member_of(a)->node)),
@@ -195,8 +203,8 @@ static void on_release(struct attempt *a, const struct msg_release *m)
         o.previous = w->got[w->stage - 2];
         o.previous_count = w->got_count[w->stage - 2];
     }
-    grant_done(&a->grant);
-    grant_init(&a->grant);
+    harvest_done(&a->grant);
+    harvest_init(&a->grant);
     int rc = harvest(&o, &m->link, m->answer, &a->grant, &err);
     if (rc != 0) {
         sim_trace(w->sim, w->device->id, "does not take the answer of %s: %.200s", member_of(a)->node, err.text);
@@ -315,8 +323,8 @@ static void stop_attempts(struct workload *w)
 {
     for (size_t i = 0; i < SLOT_MAX; i++) {
         attempt_end(&w->attempt[i]);
-        grant_done(&w->attempt[i].grant);
-        grant_init(&w->attempt[i].grant);
+        harvest_done(&w->attempt[i].grant);
+        harvest_init(&w->attempt[i].grant);
         w->attempt[i].has_grant = false;
     }
 }
@@ -343,13 +351,18 @@ static void keep_stage(struct workload *w)
             if (!a->has_grant || a->grant.slot != slot || count == w->plan.need)
                 continue;
             w->got[s][count] = a->grant;
-            grant_init(&a->grant);
+            harvest_init(&a->grant);
             a->has_grant = false;
             x[count] = (uint8_t)slot;
             y[count] = w->got[s][count].share;
             count++;
         }
     w->got_count[s] = count;
+    if (w->sim->sabotage == SABOTAGE_SWAPPED_SLOTS && count == 2) {
+        struct secret *y0 = y[0];
+        y[0] = y[1];
+        y[1] = y0;
+    }
     int rc = shamir_combine(x, y, (unsigned)count, &w->secret[s]);
     assert(rc == 0);
 }
@@ -400,6 +413,7 @@ static void stage_done(struct workload *w)
         return;
     }
     w->stage++;
+    w->tries = 0;
     w->again = sim_after(w->sim, 0, on_begin_stage, w);
 }
 
@@ -408,7 +422,8 @@ static void stage_failed(struct workload *w, int code)
     stop_attempts(w);
     w->last_code = code;
     sim_trace(w->sim, w->device->id, "stage %u fails: %s", w->stage, err_name(code));
-    w->again = sim_after(w->sim, w->settings.pause_ms, w->settings.stubborn ? on_begin_stage : walk, w);
+    bool same = w->settings.stubborn || w->tries++ < w->settings.tries;
+    w->again = sim_after(w->sim, w->settings.pause_ms, same ? on_begin_stage : walk, w);
 }
 
 static void on_wake(void *arg)
@@ -446,13 +461,15 @@ static void forget_walk(struct workload *w)
     stop_attempts(w);
     for (size_t s = 0; s < CAST_STAGES; s++) {
         for (size_t i = 0; i < w->got_count[s]; i++)
-            grant_done(&w->got[s][i]);
+            harvest_done(&w->got[s][i]);
         w->got_count[s] = 0;
         secret_free(w->secret[s]);
         w->secret[s] = NULL;
     }
-    if (w->settings.twin_of == NULL)
-        ec_key_free(w->e);
+    if (w->e != NULL && --w->e->refs == 0) {
+        ec_key_free(w->e->key);
+        free(w->e);
+    }
     w->e = NULL;
     document_unref(w->chain);
     w->chain = NULL;
@@ -508,18 +525,25 @@ static int new_session(struct workload *w)
     int rc = document_parse(buf_view(&text), "chain", &w->chain, &err);
     assert(rc == 0);
     buf_done(&text);
-    rc = ec_key_new(&w->e);
+    w->e = calloc(1, sizeof(*w->e));
+    assert(w->e != NULL);
+    w->e->refs = 1;
+    rc = ec_key_new(&w->e->key);
     assert(rc == 0);
     (void)rng.fill(rng.arg, w->client_nonce, NONCE_LEN);
     return 0;
 }
 
-static void share_session(struct workload *w)
+static int share_session(struct workload *w)
 {
     const struct workload *of = w->settings.twin_of;
+    if (of->e == NULL)
+        return ERR_UNAVAILABLE;
     w->chain = document_ref(of->chain);
     w->e = of->e;
+    w->e->refs++;
     memcpy(w->client_nonce, of->client_nonce, NONCE_LEN);
+    return 0;
 }
 
 static void walk(void *arg)
@@ -529,13 +553,11 @@ static void walk(void *arg)
     w->again = NULL;
     forget_walk(w);
     w->walking = true;
-    if (w->settings.twin_of != NULL)
-        share_session(w);
-    else if (new_session(w) != 0) {
+    if ((w->settings.twin_of != NULL ? share_session(w) : new_session(w)) != 0) {
         w->again = sim_after(w->sim, w->settings.pause_ms, walk, w);
         return;
     }
-    ec_key_point(w->e, w->point);
+    ec_key_point(w->e->key, w->point);
     ec_point_spki_hash(w->point, w->eid);
     memcpy(f.eid, w->eid, HASH_LEN);
     memcpy(f.client_key_hash, w->party.key_hash, HASH_LEN);
@@ -543,6 +565,7 @@ static void walk(void *arg)
     memcpy(f.chain_hash, w->chain->hash, HASH_LEN);
     context_sid(&f, w->sid);
     w->stage = 1;
+    w->tries = 0;
     on_begin_stage(w);
 }
 
@@ -566,7 +589,7 @@ struct workload *workload_new(struct sim *s, struct workload_settings settings)
     w->party.address[15] = (uint8_t)(settings.device + 1);
     for (size_t i = 0; i < SLOT_MAX; i++) {
         w->attempt[i].w = w;
-        grant_init(&w->attempt[i].grant);
+        harvest_init(&w->attempt[i].grant);
     }
     s->workload[s->workload_count++] = w;
     return w;
@@ -590,7 +613,7 @@ void workload_free(struct workload *w)
 {
     forget_walk(w);
     for (size_t i = 0; i < SLOT_MAX; i++)
-        grant_done(&w->attempt[i].grant);
+        harvest_done(&w->attempt[i].grant);
     free(w);
 }
 
