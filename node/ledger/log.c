@@ -154,6 +154,7 @@ static void finish_signed(struct node_log *l, struct item *item, struct bytes no
 {
     struct buf receipt;
     const struct err nomem = {ERR_NOMEM, "no memory for a receipt"};
+    assert(item->proof != NULL && item->entry.len > 0); /* nobody is told of what was not proven */
     buf_init(&receipt, RECEIPT_MAX);
     receipt_make(item->index, (const uint8_t(*)[HASH_LEN])item->proof, item->proof_count, note, &receipt);
     item->a->entry_bytes = buf_view(&item->entry);
@@ -332,11 +333,14 @@ static int read_back(struct node_log *l, struct err *err)
 {
     struct job *j = &l->job;
     struct store_txn *txn = NULL;
-    TRY(store_begin(l->store, false, &txn, err));
+    int rc = store_begin(l->store, false, &txn, err);
     for (struct item *item = j->group.first; item != NULL; item = item->next)
-        if (item->receipt_only)
+        if (item->receipt_only && rc == 0)
             look_up(l, txn, item);
-    int rc = j->prepare ? prepare(l, txn, err) : 0;
+        else if (item->receipt_only)
+            fail(item, rc, err);
+    TRY(rc);
+    rc = j->prepare ? prepare(l, txn, err) : 0;
     if (rc == ERR_STORAGE)
         l->reload = true;
     store_abort(txn);
