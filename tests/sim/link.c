@@ -1,5 +1,6 @@
 /* link: virtual connections with delay, loss and partitions. */
 #include "tests/sim/link.h"
+#include "tests/sim/node.h"
 #include "tests/sim/oracle.h"
 #include <arpa/inet.h>
 #include <assert.h>
@@ -346,8 +347,11 @@ int conn_send(struct conn *c, const struct message *m, struct err *err)
         return err_set(err, ERR_CLOSED, "the connection is closed");
     if (struck(c, m, POINT_SEND))
         return 0;
-    if (c->run != NULL && m->type == MESSAGE_RELEASE && c->sim->sabotage == SABOTAGE_LATE_SEND)
+    bool release = c->run != NULL && m->type == MESSAGE_RELEASE;
+    if (release && c->sim->sabotage == SABOTAGE_LATE_SEND)
         return send_late(c, m, err);
+    if (release && c->sim->sabotage == SABOTAGE_LOST_ENTRY)
+        disk_roll_back(c->node->disk);
     return dispatch(c, m, err);
 }
 

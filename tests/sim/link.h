@@ -7,7 +7,7 @@
 #define ENFILADE_SIM_LINK_H
 
 #include "common/net/conn.h"
-#include "tests/sim/node.h"
+#include "tests/sim/cast.h"
 
 struct link_party { /* who dials: what TLS would prove about it */
     struct sim *sim;

@@ -45,14 +45,17 @@ enum sim_delay { DELAY_LINK, DELAY_JOB, DELAY_DISK, DELAY_TOKEN, DELAY_START, DE
 
 /* The fakes broken on purpose, one at a time, to show that a property notices. X(name, the property that must fail) */
 #define SIM_SABOTAGES(X)                                                                                               \
-    X(NO_SYNC, "entry")            /* commits live in memory only */                                                   \
+    X(NO_SYNC, "durable")          /* commits live in memory only */                                                   \
+    X(LOST_ENTRY, "entry")         /* the disk forgets a commit while its answer leaves */                             \
     X(ALTERED_ANSWER, "identical") /* a stored grant comes back with another byte in its answer */                     \
     X(FORGETFUL_GRANTS, "once")    /* the table of grants finds nothing and takes everything */                        \
     X(FORGETFUL_COUNT, "reissues") /* changes of a grant are lost */                                                   \
     X(SPLIT_COMMIT, "together")    /* grants are committed without their entry */                                      \
+    X(ALTERED_ENTRY, "order")      /* a crash changes an old entry */                                                  \
     X(TORN_COMMIT, "tree")         /* a crash leaves half of a transaction */                                          \
-    X(ROLLBACK, "prefix")          /* a restart finds the disk of an earlier time */                                   \
+    X(ROLLBACK, "prefix")          /* a crash brings back the disk of an earlier time */                               \
     X(LATE_SEND, "revoked")        /* an answer lies about inside the node after the last check */                     \
+    X(SWAPPED_SLOTS, "secret")     /* the workload takes shares for one another */                                     \
     X(NEVER_HEAL, "live")          /* faults do not end */
 enum sabotage {
     SABOTAGE_NONE,

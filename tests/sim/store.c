@@ -204,6 +204,12 @@ void disk_detach(struct store *s)
 
 void disk_crash(struct disk *d)
 {
+    enum sabotage sabotage = d->of->sim->sabotage;
+    struct table *entries = d->durable.table[STORE_ENTRIES];
+    if (sabotage == SABOTAGE_ROLLBACK)
+        image_set(&d->durable, &d->kept);
+    if (sabotage == SABOTAGE_ALTERED_ENTRY && entries->count > 0)
+        entries->at[0]->data[entries->at[0]->key_len + entries->at[0]->value_len - 1] ^= 1;
     image_set(&d->seen, &d->durable);
 }
 
@@ -334,6 +340,7 @@ static void tear(struct disk *d, const struct image *image)
     torn.table[STORE_ENTRIES] = image->table[STORE_ENTRIES];
     torn.table[STORE_ENTRIES]->refs++;
     image_set(&d->durable, &torn);
+    image_set(&d->seen, &torn);
     image_done(&torn);
 }
 

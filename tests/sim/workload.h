@@ -15,6 +15,7 @@ struct workload_settings {
     bool pinned;                    /* the chain lists n1, n3 n4, n6 and no alternates */
     unsigned stages;                /* content after so many; 0: opens the secret */
     bool stubborn;                  /* comes back with the same session, for ever */
+    unsigned tries;                 /* else: so many times, before it walks anew */
     uint64_t pause_ms;              /* between tries; 0: 500 */
     bool endless;                   /* walks again after success */
     const struct workload *twin_of; /* shares that workload's session; started after it */
