@@ -63,15 +63,15 @@ int grant_create(struct store_txn *t, const uint8_t key[GRANT_KEY_LEN], const st
 {
     struct bytes old;
     int rc = store_get(t, STORE_GRANTS, BYTES(key, GRANT_KEY_LEN), &old);
-    if (rc == 0)
+    if (rc == 0 && !mutant("ONCE"))
         return err_set(err, ERR_BUSY, "this step was granted a moment ago");
-    if (rc != ERR_NOT_FOUND)
+    if (rc != 0 && rc != ERR_NOT_FOUND)
         return err_set(err, rc, "the table of grants cannot be read");
     uint64_t count = 0;
     TRY(store_count(t, STORE_GRANTS, &count));
     if (count >= GRANT_MAX)
         return err_set(err, ERR_FULL, "%u grants are live; they go with their chains' not_after", GRANT_MAX);
-    return write_record(t, key, g, true, err);
+    return write_record(t, key, g, !mutant("ONCE"), err);
 }
 
 static bool is_over(const struct grant *g, uint64_t now_ms, uint64_t skew_ms)

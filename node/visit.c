@@ -6,6 +6,7 @@
 #include "common/ledger/links.h"
 #include "node/denial.h"
 #include "node/grant.h"
+#include "node/quota.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #define ANSWER_MAX 4096u
 #define TOKEN_DEADLINE_MS 3000u
 #define RETRY_AFTER_MS 250u
+#define REFUSED_RETRY_MS 1000u
 
 enum state { JUDGING, CHALLENGED, APPRAISING, LOOKING, ASKING, WRITING, REISSUING, REFUSING };
 
@@ -44,6 +46,7 @@ struct visit {
     struct message *grant_owner;
     uint8_t grant_key[GRANT_KEY_LEN];
     bool grant_found;
+    struct quota_used quota_used; /* when the answer is ERR_QUOTA */
     struct buf link_body, answer;
     uint8_t link_hash[HASH_LEN], response_hash[HASH_LEN], commit[3][HASH_LEN], salt[SALT_LEN];
     struct log_append append;
@@ -112,13 +115,19 @@ static void send_and_finish(struct visit *v, const struct message *m)
     finish(v);
 }
 
+static uint64_t retry_after(const struct visit *v)
+{
+    if (v->err.code == ERR_QUOTA && v->quota_used.end_ms > v->now_ms)
+        return v->quota_used.end_ms - v->now_ms;
+    return err_advice(v->err.code) == ADVICE_HERE ? REFUSED_RETRY_MS : 0;
+}
+
 static void on_refused(void *arg, struct bytes denial_id)
 {
     struct visit *v = arg;
-    struct message m = {.type = MESSAGE_DENY,
-                        .deny = {.code = err_wire(v->err.code),
-                                 .denial_id = denial_id,
-                                 .retry_after_ms = err_advice(v->err.code) == ADVICE_HERE ? 1000 : 0}};
+    struct message m = {
+        .type = MESSAGE_DENY,
+        .deny = {.code = err_wire(v->err.code), .denial_id = denial_id, .retry_after_ms = retry_after(v)}};
     send_and_finish(v, &m);
 }
 
@@ -676,7 +685,7 @@ static void look_up(struct visit *v);
 
 static bool has_twin(const struct visit *v)
 {
-    for (const struct visit *o = v->node->visits; o != NULL; o = o->next)
+    for (const struct visit *o = v->node->visits; o != NULL && !mutant("ONCE"); o = o->next)
         if (o != v && o->state > APPRAISING && o->state < REFUSING &&
             memcmp(o->grant_key, v->grant_key, GRANT_KEY_LEN) == 0)
             return true;
@@ -709,7 +718,7 @@ void visit_attest(struct visit *v, struct message *attest)
         (void)err_set(&v->err, ERR_NOMEM, "out of memory");
     else if (n->clock.monotonic_ms(n->clock.arg) - v->challenged_ms > NODE_CHALLENGE_TTL_MS)
         (void)err_set(&v->err, ERR_NONCE, "the challenge's time is over");
-    else if (check_today(v) == 0 && v->stage->audit == AUDIT_CONFIRMED)
+    else if (check_today(v) == 0 && v->stage->audit == AUDIT_CONFIRMED && !mutant("QUORUM"))
         (void)err_set(&v->err, ERR_QUORUM, "the policy asks for confirmed entries and this network has no mirrors");
     if (v->err.code != 0)
         refuse(v);
@@ -718,6 +727,39 @@ void visit_attest(struct visit *v, struct message *attest)
 }
 
 /* ---- the grant: is there one? */
+
+/* ---- quota: looked at before the token works, taken with the grant */
+
+static struct quota_facts quota_facts(const struct visit *v)
+{
+    return (struct quota_facts){.policy = v->policy,
+                                .envelope = v->envelope,
+                                .stage = v->begin->begin.stage,
+                                .device = v->device,
+                                .device_key = v->peer.key_hash};
+}
+
+/* For the operator: which of the verdict's quotas it was. They stand in the order of the policy. */
+static void explain_quota(struct visit *v)
+{
+    const struct factor *top = &v->stage->factors, *at = v->quota_used.factor;
+    size_t nth = 0;
+    char end[CLOCK_TEXT_LEN + 1];
+    if (v->err.code != ERR_QUOTA || at == NULL)
+        return;
+    for (size_t i = 0; i < top->child_count && &top->children[i] != at; i++)
+        nth += top->children[i].kind == FACTOR_QUOTA;
+    for (size_t i = 0; i < v->verdict->count; i++) {
+        struct appraise_leaf *leaf = &v->verdict->leaf[i];
+        if (strcmp(leaf->name, "quota") != 0 || nth-- > 0)
+            continue;
+        clock_text(v->quota_used.end_ms, end);
+        leaf->met = false;
+        leaf->code = ERR_QUOTA;
+        (void)snprintf(leaf->actual, sizeof(leaf->actual), "used up until %s", end);
+        return;
+    }
+}
 
 /* What is wrong with this node's own disk is no verdict on the workload: another member may do it. */
 static void disown(struct err *err)
@@ -732,13 +774,15 @@ static void look_run(struct worker_job *job)
     struct store_txn *t = NULL;
     if (store_begin(v->node->store, false, &t, &v->err) != 0)
         return;
+    struct quota_facts quota = quota_facts(v);
     int rc = grant_find(t, v->grant_key, &v->grant_owner, &v->grant, &v->err);
-    store_abort(t);
-    if (rc == 0)
-        v->grant_found = true;
-    else if (rc == ERR_NOT_FOUND)
+    v->grant_found = rc == 0;
+    if (rc == ERR_NOT_FOUND) {
         v->err = (struct err){.code = 0};
-    else if (v->err.code == 0)
+        rc = quota_check(t, &quota, v->now_ms, &v->quota_used, &v->err);
+    }
+    store_abort(t);
+    if (rc != 0 && v->err.code == 0)
         (void)err_set(&v->err, rc, "the table of grants cannot be read");
     disown(&v->err);
 }
@@ -751,6 +795,7 @@ static void look_done(struct worker_job *job, bool cancelled)
     struct visit *v = visit_of(job);
     if (cancelled)
         (void)err_set(&v->err, ERR_CLOSED, "the node is stopping");
+    explain_quota(v);
     if (v->err.code == 0 && v->grant_found)
         (void)!grant_may_reissue(&v->grant, v->seen->prevhash, v->now_ms, NODE_SKEW_MS, &v->err);
     if (v->detached)
@@ -932,9 +977,10 @@ static int write_with(struct log_append *a, struct store_txn *t, uint64_t entry_
                       struct err *err)
 {
     struct visit *v = a->arg;
-    (void)time_ms;
+    struct quota_facts quota = quota_facts(v);
     v->grant.entry_index = entry_index;
     TRY(grant_create(t, v->grant_key, &v->grant, err));
+    TRY(quota_take(t, &quota, time_ms, &v->quota_used, err));
     return put_salt(v, t, entry_index, err);
 }
 
@@ -947,6 +993,7 @@ static void on_written(struct log_append *a, const struct err *err)
     }
     v->err = *err;
     disown(&v->err);
+    explain_quota(v);
     if (v->detached)
         finish(v);
     else if (err->code == ERR_BUSY)
