@@ -86,9 +86,13 @@ enum factor_kind {
     FACTOR_EVIDENCE,
     FACTOR_DEVICE,
     FACTOR_NETWORK,
-    FACTOR_TIME
+    FACTOR_TIME,
+    FACTOR_QUOTA /* alone, or directly under the top FACTOR_ALL: never a matter of which branch was taken */
 };
+enum quota_per { QUOTA_PER_DEVICE, QUOTA_PER_SECRET, QUOTA_PER_POLICY };
 #define FACTOR_DEPTH_MAX 4
+#define QUOTA_COUNT_MAX 1000000u
+#define QUOTA_WINDOW_MAX_S (366u * 86400u)
 #define FACTOR_CHILDREN_MAX 16
 struct pcr_reference {
     unsigned index;
@@ -108,9 +112,11 @@ struct factor {
     struct pcr_reference *pcrs;
     size_t pcr_count; /* 1..24, ascending index */
     struct cidr *cidrs;
-    size_t cidr_count;               /* FACTOR_NETWORK: 1..64 */
-    unsigned days;                   /* FACTOR_TIME: bit 0 = Monday … bit 6 = Sunday */
-    unsigned from_minute, to_minute; /* UTC, [from, to), 0..1440; from < to, or from > to over midnight */
+    size_t cidr_count;                     /* FACTOR_NETWORK: 1..64 */
+    unsigned days;                         /* FACTOR_TIME: bit 0 = Monday … bit 6 = Sunday */
+    unsigned from_minute, to_minute;       /* UTC, [from, to), 0..1440; from < to, or from > to over midnight */
+    uint64_t quota_count, quota_window_ms; /* FACTOR_QUOTA: 1..QUOTA_COUNT_MAX grants in 1 s..QUOTA_WINDOW_MAX_S */
+    enum quota_per quota_per;
 };
 enum audit_level { AUDIT_LOCAL, AUDIT_CONFIRMED };
 struct policy_stage {

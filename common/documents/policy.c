@@ -40,6 +40,10 @@ struct raw_time {
     unsigned days_count;
     char *from, *to;
 };
+struct raw_quota {
+    char *count, *window_s;
+    enum quota_per per;
+};
 struct raw_factor {
     struct raw_factor *all, *any;
     unsigned all_count, any_count;
@@ -48,6 +52,7 @@ struct raw_factor {
     char *device;
     struct raw_network *network;
     struct raw_time *time;
+    struct raw_quota *quota;
 };
 
 static const cyaml_schema_value_t factor_value; /* the tree: it stands within itself */
@@ -86,6 +91,14 @@ static const cyaml_schema_field_t time_fields[] = {
     FIELD_TEXT("to", struct raw_time, to),
     CYAML_FIELD_END,
 };
+static const cyaml_strval_t per_words[] = {
+    {"device", QUOTA_PER_DEVICE}, {"secret", QUOTA_PER_SECRET}, {"policy", QUOTA_PER_POLICY}};
+static const cyaml_schema_field_t quota_fields[] = {
+    FIELD_TEXT("count", struct raw_quota, count),
+    FIELD_TEXT("window_s", struct raw_quota, window_s),
+    CYAML_FIELD_ENUM("per", CYAML_FLAG_STRICT, struct raw_quota, per, per_words, 3),
+    CYAML_FIELD_END,
+};
 static const cyaml_schema_field_t factor_fields[] = {
     FIELD_FACTORS("all", CYAML_FLAG_OPTIONAL, struct raw_factor, all),
     FIELD_FACTORS("any", CYAML_FLAG_OPTIONAL, struct raw_factor, any),
@@ -94,6 +107,7 @@ static const cyaml_schema_field_t factor_fields[] = {
     FIELD_TEXT_OPTIONAL("device", struct raw_factor, device),
     FIELD_MAPPING_OPTIONAL("network", struct raw_factor, network, network_fields),
     FIELD_MAPPING_OPTIONAL("time", struct raw_factor, time, time_fields),
+    FIELD_MAPPING_OPTIONAL("quota", struct raw_factor, quota, quota_fields),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t factor_value = {
@@ -301,6 +315,17 @@ static int read_window(struct reader *r, const struct raw_factor *raw, unsigned 
     return 0;
 }
 
+static int read_quota(struct reader *r, const struct raw_factor *raw, unsigned depth, struct factor *f)
+{
+    uint64_t window_s;
+    (void)depth;
+    TRY(read_u64(r, "quota.count", raw->quota->count, 1, QUOTA_COUNT_MAX, &f->quota_count));
+    TRY(read_u64(r, "quota.window_s", raw->quota->window_s, 1, QUOTA_WINDOW_MAX_S, &window_s));
+    f->quota_window_ms = window_s * 1000;
+    f->quota_per = raw->quota->per;
+    return 0;
+}
+
 static int read_factor(struct reader *r, const struct raw_factor *raw, unsigned depth, struct factor *f)
 {
     const struct {
@@ -315,6 +340,7 @@ static int read_factor(struct reader *r, const struct raw_factor *raw, unsigned 
         {raw->device != NULL, FACTOR_DEVICE, read_device},
         {raw->network != NULL, FACTOR_NETWORK, read_network},
         {raw->time != NULL, FACTOR_TIME, read_window},
+        {raw->quota != NULL, FACTOR_QUOTA, read_quota},
     };
     size_t count = 0, found = 0;
     if (depth > FACTOR_DEPTH_MAX)
@@ -327,9 +353,33 @@ static int read_factor(struct reader *r, const struct raw_factor *raw, unsigned 
     if (count != 1)
         return read_fail(
             r, ERR_FORMAT, NULL,
-            "holds %zu factors, must be exactly one of all, any, at_least, evidence, device, network, time", count);
+            "holds %zu factors, must be exactly one of all, any, at_least, evidence, device, network, time, quota",
+            count);
     f->kind = rows[found].kind;
     return rows[found].read(r, raw, depth, f);
+}
+
+static bool has_quota(const struct factor *f)
+{
+    bool has = f->kind == FACTOR_QUOTA;
+    for (size_t i = 0; i < f->child_count && !has; i++)
+        has = has_quota(&f->children[i]);
+    return has;
+}
+
+/* Under any or at_least it would be open whether a unit is to be taken. */
+static int check_quotas(struct reader *r, const struct factor *top)
+{
+    for (size_t i = 0; i < top->child_count; i++) {
+        const struct factor *f = &top->children[i];
+        if (has_quota(f) && (top->kind != FACTOR_ALL || f->kind != FACTOR_QUOTA))
+            return read_fail(r, ERR_FORMAT, NULL, "a quota stands alone or directly under the topmost all");
+        for (size_t j = 0; j < i && f->kind == FACTOR_QUOTA; j++)
+            if (top->children[j].kind == FACTOR_QUOTA && top->children[j].quota_per == f->quota_per &&
+                top->children[j].quota_window_ms == f->quota_window_ms)
+                return read_fail(r, ERR_FORMAT, NULL, "two quotas with the same window_s and per; keep one");
+    }
+    return 0;
 }
 
 /* ---- stages and the whole */
@@ -355,7 +405,8 @@ static int read_stage(struct reader *r, size_t i, const struct raw_stage *raw, s
     TRY(read_minimum(r, "min_vendors", raw->min_vendors, &s->min_vendors));
     s->audit = raw->audit;
     reader_at(r, "stages[%zu].factors", i);
-    return read_factor(r, &raw->factors, 1, &s->factors);
+    TRY(read_factor(r, &raw->factors, 1, &s->factors));
+    return check_quotas(r, &s->factors);
 }
 
 static int read_policy(struct reader *r, const void *raw_)

@@ -350,6 +350,10 @@ static void inventories_are_strict(void **state)
     REFUSE_ALL(rows);
 }
 
+#define DEVICE "        - device: enrolled\n        - evidence:\n"
+#define EVIDENCE "        - evidence:\n"
+#define QUOTA(count, window, per) "        - quota: {count: " count ", window_s: " window ", per: " per "}\n"
+
 static void policies_are_strict(void **state)
 {
     (void)state;
@@ -405,6 +409,22 @@ static void policies_are_strict(void **state)
          "t: line 40: stages[1].factors.at_least.of[2].any[1].any: too few entries"},
         {p, "              - device: enrolled\n", "              - any: [{all: [{device: enrolled}]}]\n",
          "t: line 40: stages[1].factors.at_least.of[2].any[1].any[0].all[0]: factors nested deeper than 4"},
+        {p, DEVICE, QUOTA("0", "60", "device") EVIDENCE,
+         "t: line 17: stages[0].factors.all[0].quota.count: 0 is not between 1"},
+        {p, DEVICE, QUOTA("5", "0", "device") EVIDENCE,
+         "t: line 17: stages[0].factors.all[0].quota.window_s: 0 is not between"},
+        {p, DEVICE, QUOTA("5", "31622401", "device") EVIDENCE,
+         "t: line 17: stages[0].factors.all[0].quota.window_s: 31622401"},
+        {p, DEVICE, QUOTA("5", "60", "person") EVIDENCE, "t: line 17: stages[0].factors.all[0].quota.per: not one of"},
+        {p, DEVICE, QUOTA("5", "60", "secret") QUOTA("6", "60", "secret") EVIDENCE,
+         "t: line 15: stages[0].factors: two quotas with the same window_s and per"},
+        {p, DEVICE, "        - any: [{quota: {count: 5, window_s: 60, per: device}}]\n" EVIDENCE,
+         "t: line 15: stages[0].factors: a quota stands alone or directly under"},
+        {p, "              - device: enrolled\n", "              - quota: {count: 5, window_s: 60, per: device}\n",
+         "t: line 32: stages[1].factors: a quota stands alone or directly under"},
+        {p, "          - time: {days",
+         "          - quota: {count: 5, window_s: 60, per: device}\n          - time: {days",
+         "t: line 32: stages[1].factors: a quota stands alone or directly under"},
     };
     /* depth 4 itself is fine */
     char *text = network_replace(net.policy_text, "              - device: enrolled\n",
