@@ -132,7 +132,8 @@ EVIDENCE = mapping({"format": name, "pcrs": sequence(PCR, 1, 24)}, check=pcrs_ch
 NETWORK = mapping({"cidrs": sequence(cidr, 1, 64)})
 TIME = mapping({"from": clock_time(1439), "to": clock_time(1440)},
                {"days": sequence(one_of(*DAYS), 1, 7, unique=lambda day: day)}, check=window_check)
-LEAVES = {"evidence": EVIDENCE, "device": one_of("enrolled"), "network": NETWORK, "time": TIME}
+QUOTA = mapping({"count": number(1, 1000000), "window_s": number(1, 366 * 86400), "per": one_of("device", "secret", "policy")})
+LEAVES = {"evidence": EVIDENCE, "device": one_of("enrolled"), "network": NETWORK, "time": TIME, "quota": QUOTA}
 
 
 def factor_at(depth):
@@ -154,10 +155,28 @@ def factor_at(depth):
     return convert
 
 
+def has_quota(factor):
+    kind, body = next(iter(factor.items()))
+    children = body if kind in ("all", "any") else body["of"] if kind == "at_least" else ()
+    return kind == "quota" or any(has_quota(child) for child in children)
+
+
+def quotas_check(stage, path):
+    """Alone, or directly under the topmost all, each window and kind once."""
+    kind, body = next(iter(stage["factors"].items()))
+    if kind == "quota":
+        return
+    direct = [child["quota"] for child in body if "quota" in child] if kind == "all" else []
+    rest = [child for child in body if "quota" not in child] if kind == "all" else [stage["factors"]]
+    need(not any(has_quota(factor) for factor in rest), "format", f"{path}.factors: a quota within other factors")
+    marks = [(quota["window_s"], quota["per"]) for quota in direct]
+    need(len(set(marks)) == len(marks), "format", f"{path}.factors: one quota twice")
+
+
 ALLOWED = sequence(name, 1, 64, unique=lambda item: item)
 POLICY_STAGE = mapping({"name": name, "need": COUNT, "audit": one_of("local", "confirmed"), "factors": factor_at(1)},
                        {"regions": ALLOWED, "operators": ALLOWED, "vendors": ALLOWED, "min_regions": COUNT,
-                        "min_operators": COUNT, "min_vendors": COUNT})
+                        "min_operators": COUNT, "min_vendors": COUNT}, check=quotas_check)
 
 # ---- envelope
 
