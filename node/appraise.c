@@ -149,15 +149,27 @@ static void judge_evidence(const struct factor *f, const struct appraise_facts *
     }
 }
 
+/* Met as far as facts go: node/quota.c counts, when everything else holds. */
+static void judge_quota(const struct factor *f, const struct appraise_facts *facts, struct appraise_leaf *leaf)
+{
+    static const char *const per[] = {
+        [QUOTA_PER_DEVICE] = "device", [QUOTA_PER_SECRET] = "secret", [QUOTA_PER_POLICY] = "policy"};
+    (void)facts;
+    words(leaf->expected, sizeof(leaf->expected), "at most %llu in %llu s per %s", (unsigned long long)f->quota_count,
+          (unsigned long long)(f->quota_window_ms / 1000), per[f->quota_per]);
+    words(leaf->actual, sizeof(leaf->actual), "counted when all else holds");
+    leaf->met = true;
+    leaf->code = 0;
+}
+
 static const struct {
     enum factor_kind kind;
     const char *name;
     void (*judge)(const struct factor *f, const struct appraise_facts *facts, struct appraise_leaf *leaf);
 } leaves[] = {
-    {FACTOR_EVIDENCE, "evidence", judge_evidence},
-    {FACTOR_DEVICE, "device", judge_device},
-    {FACTOR_NETWORK, "network", judge_network},
-    {FACTOR_TIME, "time", judge_time},
+    {FACTOR_EVIDENCE, "evidence", judge_evidence}, {FACTOR_DEVICE, "device", judge_device},
+    {FACTOR_NETWORK, "network", judge_network},    {FACTOR_TIME, "time", judge_time},
+    {FACTOR_QUOTA, "quota", judge_quota},
 };
 #define LEAF_KINDS (sizeof(leaves) / sizeof(leaves[0]))
 

@@ -29,7 +29,7 @@ struct appraise_facts {
 };
 
 struct appraise_leaf {
-    char name[80]; /* "evidence:tpm2", "device", "network", "time" */
+    char name[80]; /* "evidence:tpm2", "device", "network", "time", "quota" */
     bool met;
     int code;                        /* 0 when met */
     char expected[256], actual[256]; /* words for the operator */

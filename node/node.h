@@ -12,6 +12,7 @@
 #include "node/config.h"
 #include "node/grant.h"
 #include "node/ledger/log.h"
+#include "node/quota.h"
 #include "node/store.h"
 #include "node/token/ask.h"
 
@@ -51,7 +52,8 @@ struct node_sweep { /* sweep.c's */
     struct worker_job job;
     bool is_running;
     uint64_t now_ms;
-    struct grant_cursor cursor; /* the job's while it is running */
+    struct grant_cursor grants; /* these two are the job's while it is running */
+    struct quota_cursor quotas;
 };
 
 struct node {

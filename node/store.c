@@ -16,7 +16,7 @@
 static const char *const names[STORE_TABLE_COUNT] = {
     [STORE_ENTRIES] = "entries", [STORE_NODES] = "nodes",         [STORE_CHECKPOINTS] = "checkpoints",
     [STORE_GRANTS] = "grants",   [STORE_DOCUMENTS] = "documents", [STORE_DENIALS] = "denials",
-    [STORE_SALTS] = "salts",     [STORE_META] = "meta",
+    [STORE_SALTS] = "salts",     [STORE_QUOTAS] = "quotas",       [STORE_META] = "meta",
 };
 
 struct store {

@@ -27,6 +27,7 @@ enum store_table {
     STORE_DOCUMENTS,
     STORE_DENIALS,
     STORE_SALTS,
+    STORE_QUOTAS,
     STORE_META,
     STORE_TABLE_COUNT
 };

@@ -11,18 +11,23 @@ static void sweep_run(struct worker_job *job)
 {
     struct node *n = node_of(job);
     struct store_txn *t = NULL;
-    struct grant_cursor cursor = n->sweep.cursor;
-    unsigned deleted = 0;
+    struct grant_cursor grants = n->sweep.grants;
+    struct quota_cursor quotas = n->sweep.quotas;
+    unsigned grants_deleted = 0, quotas_deleted = 0;
     struct err err;
     if (store_begin(n->store, true, &t, &err) != 0)
         return;
-    int rc = grant_sweep(t, n->sweep.now_ms, NODE_SKEW_MS, &cursor, &deleted);
-    if (rc != 0 || deleted == 0)
+    int rc = grant_sweep(t, n->sweep.now_ms, NODE_SKEW_MS, &grants, &grants_deleted);
+    if (rc == 0)
+        rc = quota_sweep(t, n->sweep.now_ms, &quotas, &quotas_deleted);
+    if (rc != 0 || grants_deleted + quotas_deleted == 0)
         store_abort(t);
     else
         rc = store_commit(t, &err);
-    if (rc == 0)
-        n->sweep.cursor = cursor;
+    if (rc != 0)
+        return;
+    n->sweep.grants = grants;
+    n->sweep.quotas = quotas;
 }
 
 static void sweep_done(struct worker_job *job, bool cancelled)

@@ -51,6 +51,9 @@ static int collect_leaves(const struct factor *f, struct leaves *ret, unsigned d
     case FACTOR_NETWORK:
         snprintf(ret->name[ret->count++], sizeof(ret->name[0]), "network");
         return 0;
+    case FACTOR_QUOTA:
+        snprintf(ret->name[ret->count++], sizeof(ret->name[0]), "quota");
+        return 0;
     case FACTOR_TIME:
         snprintf(ret->name[ret->count++], sizeof(ret->name[0]), "time");
         return 0;

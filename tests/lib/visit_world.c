@@ -361,6 +361,7 @@ static void hear_deny(struct guest *g, const struct msg_deny *d)
 {
     g->code = err_from_wire((unsigned)d->code);
     g->denial_id_len = d->denial_id.len;
+    g->retry_after_ms = d->retry_after_ms;
     assert(d->denial_id.len <= sizeof(g->denial_id));
     if (d->denial_id.len > 0)
         memcpy(g->denial_id, d->denial_id.p, d->denial_id.len);

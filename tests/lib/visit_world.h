@@ -51,6 +51,7 @@ struct guest {
     size_t answers;
     enum message_type last; /* of the last answer */
     int code;               /* of the last Deny */
+    uint64_t retry_after_ms;
     uint8_t denial_id[16];
     size_t denial_id_len;
     struct buf body, entry, receipt, answer; /* of the last Release */

@@ -542,6 +542,136 @@ static void revoked_between_challenge_and_attest(void **state)
     assert_int_equal(world.releases_asked, 0); /* and no grant was made for nothing */
 }
 
+/* ---- quota */
+
+static void open_with(const char *factors)
+{
+    guest_done(&w1);
+    guest_done(&w2);
+    visit_world_close(&world);
+    visit_world_open(&world, factors);
+    guest_init(&w1, &world, "w1");
+    guest_init(&w2, &world, "w2");
+}
+
+static void another_session(struct guest *g)
+{
+    g->nonce[0]++;
+}
+
+/* What the operator is told of a denial's quota. */
+static void explained(const struct guest *g, size_t leaf, const char *expected, const char *actual)
+{
+    struct store_txn *t = NULL;
+    struct err err = {.code = 0};
+    struct bytes record;
+    struct message *m = NULL;
+    assert_int_equal(store_begin(world.log.store, false, &t, &err), 0);
+    assert_int_equal(denial_find(t, BYTES(g->denial_id, DENIAL_ID_LEN), &record), 0);
+    assert_int_equal(message_unpack(MESSAGE_EXPLAIN, record, &m, &err), 0);
+    assert_true(leaf < m->explain.factors.count);
+    assert_true(bytes_is(m->explain.factors.at[leaf].name, "quota"));
+    assert_int_equal(m->explain.factors.at[leaf].met, 0);
+    assert_true(bytes_is(m->explain.factors.at[leaf].expected, expected));
+    assert_true(bytes_is(m->explain.factors.at[leaf].actual, actual));
+    message_free(m);
+    store_abort(t);
+}
+
+static void a_quota_is_counted_and_renewed(void **state)
+{
+    (void)state;
+    open_with("      all:\n"
+              "        - device: enrolled\n"
+              "        - quota: {count: 2, window_s: 300, per: device}\n");
+    guest_walk(&w1);
+    guest_walk(&w1); /* reissued: no second unit */
+    another_session(&w1);
+    guest_walk(&w1);
+    another_session(&w1);
+    unsigned asked = world.releases_asked;
+    guest_walk(&w1);
+    assert_int_equal(world.releases_asked, asked); /* the token was not bothered */
+    assert_int_equal(w1.retry_after_ms, 300000 - NETWORK_NOW_MS % 300000);
+    explained(&w1, 1, "at most 2 in 300 s per device", "used up until 2026-11-18T12:10:00Z");
+    memset(w2.peer.key_hash, 4, HASH_LEN); /* web-2 has its own */
+    guest_walk(&w2);
+    visit_world_restart(&world);
+    guest_walk(&w1); /* as used up as before */
+    world.log.now_ms += 300000 - NETWORK_NOW_MS % 300000;
+    guest_walk(&w1);
+    assert_true(trace_is(&world, "[    0] n1 > w1 challenge device quota\n"
+                                 "[    0] n1 > w1 release entry 0 of 1\n"
+                                 "[    0] n1 > w1 challenge device quota\n"
+                                 "[    0] n1 > w1 release entry 0 of 2\n"
+                                 "[    0] n1 > w1 challenge device quota\n"
+                                 "[    0] n1 > w1 release entry 2 of 3\n"
+                                 "[    0] n1 > w1 challenge device quota\n"
+                                 "[    0] n1 > w1 deny quota\n"
+                                 "[    0] n1 > w2 challenge device quota\n"
+                                 "[    0] n1 > w2 release entry 4 of 5\n"
+                                 "[  400] n1 > w1 challenge device quota\n"
+                                 "[  400] n1 > w1 deny quota\n"
+                                 "[  400] n1 > w1 challenge device quota\n"
+                                 "[  400] n1 > w1 release entry 6 of 7\n"));
+}
+
+/* Two sessions stand before the last unit: both passed the look, one gets it. */
+static void the_last_unit_is_taken_once(void **state)
+{
+    (void)state;
+    open_with("      quota: {count: 1, window_s: 60, per: policy}\n");
+    world.token_holds = true;
+    guest_begin(&w1);
+    guest_begin(&w2);
+    guest_await(&w1, 1);
+    guest_await(&w2, 1);
+    guest_attest(&w1);
+    guest_attest(&w2);
+    while (world.question_count < 2)
+        uv_run(&world.log.loop, UV_RUN_ONCE);
+    visit_world_answer(&world);
+    guest_await(&w1, 2);
+    guest_await(&w2, 2);
+    const struct guest *loser = w1.last == MESSAGE_DENY ? &w1 : &w2, *winner = loser == &w1 ? &w2 : &w1;
+    assert_int_equal(winner->last, MESSAGE_RELEASE);
+    assert_int_equal(loser->last, MESSAGE_DENY);
+    assert_int_equal(loser->code, ERR_QUOTA);
+    assert_int_equal(loser->answer.len, 0);
+}
+
+static void two_quotas_and_a_secret(void **state)
+{
+    (void)state;
+    open_with("      all:\n"
+              "        - quota: {count: 5, window_s: 60, per: secret}\n"
+              "        - quota: {count: 1, window_s: 3600, per: secret}\n");
+    guest_walk(&w1);
+    memset(w2.peer.key_hash, 4, HASH_LEN);
+    guest_walk(&w2); /* another device, the same secret */
+    assert_int_equal(w1.last, MESSAGE_RELEASE);
+    assert_int_equal(w2.code, ERR_QUOTA);
+    explained(&w2, 1, "at most 1 in 3600 s per secret", "used up until 2026-11-18T13:00:00Z");
+}
+
+static void a_grant_that_was_not_written_takes_no_unit(void **state)
+{
+    (void)state;
+    open_with("      quota: {count: 1, window_s: 60, per: device}\n");
+    world.token_holds = true;
+    guest_begin(&w1);
+    guest_await(&w1, 1);
+    guest_attest(&w1);
+    visit_world_asked(&world);
+    world_syncs_to_fail = 1;
+    visit_world_answer(&world);
+    guest_await(&w1, 2);
+    assert_int_equal(w1.code, ERR_STORAGE);
+    world.token_holds = false;
+    world_tick(&world.log, 1000);
+    assert_int_equal(guest_walk(&w1), MESSAGE_RELEASE);
+}
+
 /* ---- token and store fail */
 
 static void token_away_and_back(void **state)
@@ -633,6 +763,10 @@ int main(void)
         STORY(unenrolled_at_hand_over),
         STORY(policy_expires_before_hand_over),
         STORY(revoked_between_challenge_and_attest),
+        STORY(a_quota_is_counted_and_renewed),
+        STORY(the_last_unit_is_taken_once),
+        STORY(two_quotas_and_a_secret),
+        STORY(a_grant_that_was_not_written_takes_no_unit),
         STORY(token_away_and_back),
         STORY(signer_away_then_reissue),
         STORY(a_refusal_does_not_wait_for_the_token),
