@@ -444,7 +444,7 @@ def reissue_after_other_links(a):
     a.visit(s, "n3")
 
 
-@attack("34")
+@attack("34", "ONCE")
 def fifty_at_once(a):
     """One session, fifty connections, fifty good Attests: one grant, at most three reissues, and Busy or a denial for the rest."""
     s = a.session()
@@ -539,6 +539,52 @@ def halted_and_revoked(a):
         finally:
             status_with(a, (new, old), signers=BACK, nodes=("n1",))
     s.visits = visits
+
+
+@attack("33 66", "HALTS")
+def halted_after_the_challenge(a):
+    """The halt arrives between Challenge and Attest: nothing is released, and nothing is written as granted."""
+    s = a.session()
+    with s.connect("n1") as connection:
+        begin = s.begin("n1", 1, 1)
+        message = a.attest(s, connection, begin, s.ask_begin(connection, begin))
+        status_with(a, ("halts: []", "halts: [{node: n1}]"), nodes=("n1",))
+        try:
+            denied("halted", s.ask_attest, connection, "n1", message)
+        finally:
+            status_with(a, ("halts: [{node: n1}]", "halts: []"), signers=BACK, nodes=("n1",))
+
+
+@attack("50", "QUORUM")
+def confirmed_without_witnesses(a):
+    """A policy that asks for confirmed entries opens nothing in a network without mirrors: no release on a promise."""
+    s, people = a.session(), a.people
+    text = versioned(edited(s.policy.text, ("audit: local", "audit: confirmed")), s.policy["version"] + 1)
+    data = people.sign(text, "policy", "owner-dba")
+    a.offer("n1", data)
+    a.offer("c1", data)
+    shelf_of(a).offer_all([data])
+    version = f"name: db-policy\n    version: {s.policy['version']}\n"
+    try:
+        status_with(a, (s.policy.hash.hex(), sha256(text).hex()), (version, version.replace(str(s.policy["version"]), str(s.policy["version"] + 1))))
+        other = a.session()
+        other.chain = documents.parse(edited(s.chain.text, (s.policy.hash.hex(), sha256(text).hex())))
+        denied("quorum", a.visit, other, "n1")
+    finally:
+        renewed(a, s, text)
+
+
+def renewed(a, s, last):
+    """The first policy once more under a newer version, with a chain that names it."""
+    version = documents.parse(last)["version"]
+    text = versioned(s.policy.text, version + 1)
+    data = a.people.sign(text, "policy", "owner-dba")
+    for node in (*worlds.HSM, "c1"):
+        a.offer(node, data)
+    shelf_of(a).offer_all([data])
+    line = "name: db-policy\n    version: %d\n"
+    status_with(a, (sha256(last).hex(), sha256(text).hex()), (line % version, line % (version + 1)), nodes=worlds.HSM)
+    shelf_of(a).chains["unlock-db"] = documents.parse(edited(s.chain.text, (s.policy.hash.hex(), sha256(text).hex())))
 
 
 @attack("27", "FRESH")

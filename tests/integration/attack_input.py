@@ -26,6 +26,16 @@ def new_key():
     return ec.generate_private_key(ec.SECP256R1())
 
 
+@attack("-")
+def challenge_made(a):
+    """For challenge_grown_old, far below: its half minute passes while the others run."""
+    s = a.session()
+    connection, begin = s.connect("n1"), s.begin("n1", 1, 1)
+    challenge = s.ask_begin(connection, begin)
+    must(0 < challenge["ttl_ms"] <= 30000, f"a challenge for {challenge['ttl_ms']} ms")
+    a.made["old"] = s, connection, a.attest(s, connection, begin, challenge), time.monotonic()
+
+
 # ---- TLS
 
 def shaken(a, **connect):
@@ -245,11 +255,11 @@ def protobuf_that_is_not_ours(a):
 @attack("46")
 def protobuf_bombs(a):
     """As much as a frame may hold of what costs a parser most; memory is looked at after every attack."""
-    _, body = begin_bytes(a)
-    at = body.index(b"\x4a") if b"\x4a" in body else len(body)
+    s = a.session()
+    body = proto.pack("Begin", {**s.begin("n1", 1, 1), "versions": []})
     for bomb in (b"\x42\x00" * 100000, b"\x42\x02\x0a\x00" * 100000, b"\x4a\x00" * 300000, b"\x42\x03\x0a\x01x" * 241,
                  b"\x4a\x04\x0a\x02ab" * 65, b"\x42" + b"\x80" * 9 + b"\x01"):
-        refused(a, frame(0x01, body[:at] + bomb))
+        refused(a, frame(0x01, body + bomb))
         refused(a, frame(0x01, bomb))
     nested = b""
     while len(nested) < 200000:
@@ -377,6 +387,19 @@ def someone_elses_session(a):
     denied("device", a.visit, other, "n1")
     denied("link", a.begin_only, other, "n3", lambda begin: {**begin, "links": [s.visits[0].link]})
     a.honest(s, "n3")
+
+
+@attack("1 2")
+def challenge_grown_old(a):
+    """Evidence for a challenge of half a minute ago: its connection is closed by then, and it counts on no other."""
+    if "old" not in a.made:
+        challenge_made(a)
+    s, connection, message, made = a.made.pop("old")
+    time.sleep(max(0.0, made + 31 - time.monotonic()))
+    closed(s.ask_attest, connection, "n1", message)
+    with s.connect("n1") as other:
+        s.ask_begin(other, s.begin("n1", 1, 1))
+        denied("bind", s.ask_attest, other, "n1", message)
 
 
 @attack("-")
