@@ -465,21 +465,6 @@ def fifty_at_once(a):
     must(set(seen) <= {"Release", "Busy", "Deny"}, f"{set(seen)}")
 
 
-@attack("35")
-def parallel_sessions(a):
-    """Ten sessions at once are ten grants, each in the ledger: nothing is counted once for many. (Quotas come with their factor.)"""
-    sessions = [a.session() for _ in range(10)]
-    lines = []
-    for s in sessions:
-        connection, begin = s.connect("n1"), s.begin("n1", 1, 1)
-        lines.append((connection, wire.frame("Attest", a.attest(s, connection, begin, s.ask_begin(connection, begin)))))
-    for connection, data in lines:
-        connection.send_raw(data)
-    names = [connection.receive()[0] for connection, _ in lines]
-    a.grant("n1", names.count("Release"))
-    must(names.count("Release") + names.count("Busy") == 10 and "Release" in names, f"{names}")
-
-
 # ---- revoked, halted, expired: these change the status for good
 
 def status_with(a, *changes, signers=("status",), nodes=("n1", "n3"), expires_s=None):
@@ -555,23 +540,67 @@ def halted_after_the_challenge(a):
             status_with(a, ("halts: [{node: n1}]", "halts: []"), signers=BACK, nodes=("n1",))
 
 
+@contextlib.contextmanager
+def other_policy(a, *changes):
+    """While the block lasts, another version of the policy is in force at n1. -> a function that makes sessions under it"""
+    s, people = a.session(), a.people
+    text = versioned(edited(s.policy.text, *changes), s.policy["version"] + 1)
+    data = people.sign(text, "policy", "owner-dba")
+    for node in ("n1", "c1"):
+        a.offer(node, data)
+    shelf_of(a).offer_all([data])
+    line = "name: db-policy\n    version: %d\n"
+    try:
+        status_with(a, (s.policy.hash.hex(), sha256(text).hex()), (line % s.policy["version"], line % (s.policy["version"] + 1)))
+        chain = documents.parse(edited(s.chain.text, (s.policy.hash.hex(), sha256(text).hex())))
+        yield lambda: a.session(chain=chain)
+    finally:
+        renewed(a, s, text)
+
+
 @attack("50", "QUORUM")
 def confirmed_without_witnesses(a):
     """A policy that asks for confirmed entries opens nothing in a network without mirrors: no release on a promise."""
-    s, people = a.session(), a.people
-    text = versioned(edited(s.policy.text, ("audit: local", "audit: confirmed")), s.policy["version"] + 1)
-    data = people.sign(text, "policy", "owner-dba")
-    a.offer("n1", data)
-    a.offer("c1", data)
-    shelf_of(a).offer_all([data])
-    version = f"name: db-policy\n    version: {s.policy['version']}\n"
-    try:
-        status_with(a, (s.policy.hash.hex(), sha256(text).hex()), (version, version.replace(str(s.policy["version"]), str(s.policy["version"] + 1))))
-        other = a.session()
-        other.chain = documents.parse(edited(s.chain.text, (s.policy.hash.hex(), sha256(text).hex())))
-        denied("quorum", a.visit, other, "n1")
-    finally:
-        renewed(a, s, text)
+    with other_policy(a, ("audit: local", "audit: confirmed")) as session:
+        denied("quorum", a.visit, session(), "n1")
+
+
+def raced(a, sessions):
+    """All Attests at once. -> the names of what came, and denials' codes"""
+    lines = []
+    for s in sessions:
+        connection, begin = s.connect("n1"), s.begin("n1", 1, 1)
+        lines.append((connection, wire.frame("Attest", a.attest(s, connection, begin, s.ask_begin(connection, begin)))))
+    for connection, data in lines:
+        connection.send_raw(data)
+    out = []
+    for connection, _ in lines:
+        name, answer = connection.receive()
+        out.append(f"Deny {answer['code']}" if name == "Deny" else name)
+        connection.close()
+    return out
+
+
+@attack("35", "QUOTA_RACE")
+def quota_by_parallel_sessions(a):
+    """A quota of three, twelve sessions at once, twice: three grants in all. A reissue costs nothing; another version starts no new count."""
+    for count in (3, 2):
+        quota = "all:\n        - quota: {count: %d, window_s: 86400, per: secret}\n        - device: enrolled\n        - network" % count
+        with other_policy(a, ("all:\n        - device: enrolled\n        - network", quota)) as session:
+            sessions = [session() for _ in range(12)]
+            came = raced(a, sessions)
+            granted = [s for s, what in zip(sessions, came) if what == "Release"]
+            expected = 3 if count == 3 else 0
+            a.grant("n1", len(granted) if len(granted) <= expected else 0)
+            must(len(granted) <= expected and set(came) <= {"Release", "Busy", "Deny 39"}, f"{came}")
+            while len(granted) < expected:  # whoever was told to come again
+                s = session()
+                a.visit(s, "n1")
+                a.grant("n1")
+                granted.append(s)
+            for s in granted:
+                a.visit(s, "n1")
+            denied("quota", a.visit, session(), "n1")
 
 
 def renewed(a, s, last):
