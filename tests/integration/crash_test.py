@@ -27,6 +27,7 @@ PAUSE_S = 0.15
 ROUND = 500  # kills between two looks at the books
 KINDS = ("node", "tokend", "worker", "both", "aimed node", "aimed node", "aimed tokend", "aimed worker")
 AIMED_MAX_S = 0.006  # an answer takes about half of that
+COUNT = 100  # units of the quota at each first door
 FACTORS = ["device: enrolled", "network: {cidrs: [\"127.0.0.0/8\"]}"]
 
 
@@ -51,19 +52,33 @@ class Killer(threading.Thread):
             return [self.random.choice(workers)] if workers else []
         return [self.w.pid(node, program) for program in {"both": ("tokend", "node")}.get(kind, (kind,))]
 
+    def wait_for_client(self, node, pid):
+        """When none comes by (the node may have nothing to do now), the kill is one at random."""
+        try:
+            world.until(lambda: not world.is_alive(pid), 3, "a client comes by")
+        except world.Late:
+            load.aim_at_nobody(self.w, node)
+
     def one(self, node, kind):
         program = kind.rpartition(" ")[2]
         time.sleep(self.random.uniform(0, PAUSE_S))
         pids = world.until(lambda: self.victims(node, program), 10, f"{node} has a {program}")
         if kind != program:
             load.aim(self.w, node, pids[0], self.random.uniform(0, AIMED_MAX_S))
-        else:
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-        world.until(lambda: not any(map(world.is_alive, pids)), 30, f"{node}'s {program} ended")
+            self.wait_for_client(node, pids[0])
+        for pid in filter(world.is_alive, pids):
+            os.kill(pid, signal.SIGKILL)
+        world.until(lambda: not any(map(world.is_alive, pids)), 10, f"{node}'s {program} ended")
         if program != "worker":
             self.w.localnet("start", node)
         self.done[kind] += 1
+
+
+def grants_of(log):
+    return sum(entry["type"] == books.GRANT for entry in log.entries)
+
+
+QUOTA = f"quota: {{count: {COUNT}, window_s: {366 * 86400}, per: policy}}"
 
 
 class CrashTest(unittest.TestCase):
@@ -73,6 +88,7 @@ class CrashTest(unittest.TestCase):
         cls.w = world.World("crash", start=False)
         try:
             load.add_operation(cls.w, FACTORS)
+            load.add_operation(cls.w, [*FACTORS, QUOTA], "counted")
             load.raise_limits(cls.w, begins_per_minute=1000000)
             cls.w.localnet("start")
         except BaseException:
@@ -84,16 +100,18 @@ class CrashTest(unittest.TestCase):
     def tearDownClass(cls):
         cls.w.close()
 
-    def kill_round(self, number, kills):
+    def kill_round(self, number, kills, nodes=world.HSM, kind=load.Worker):
         """Two killers, each with nodes of its own, so that nobody is brought back by the one and killed by the other."""
-        killers = [Killer(self.w, nodes, kills // 2 + (kills % 2 if i == 0 else 0), f"{SEED}/{number}/{i}")
-                   for i, nodes in enumerate((["n1", "n3", "n5", "n7"], ["n2", "n4", "n6"]))]
-        with load.Load(self.w, WORKERS, f"{SEED}/{number}") as running:
+        killers = [Killer(self.w, nodes[i::2], kills // 2 + (kills % 2 if i == 0 else 0), f"{SEED}/{number}/{i}")
+                   for i in range(2)]
+        with load.Load(self.w, WORKERS, f"{SEED}/{number}", kind) as running:
             for killer in killers:
                 killer.start()
             while any(killer.is_alive() for killer in killers):
                 running.alive()
                 time.sleep(0.2)
+            if kind is load.Exhausting:
+                world.until(lambda: not running.alive(), 60, "the clients have used up everything")
         for killer in killers:
             killer.join()
             if killer.error:
@@ -172,7 +190,17 @@ class CrashTest(unittest.TestCase):
                 self.assertTrue(any(words in text for text in wrong), wrong[:5])
         self.assertEqual(books.judge(self.logs, self.visits), [])
 
-    def test_3_a_node_that_forgets_is_noticed(self):
+    def test_3_one_unit_of_quota_a_grant(self):
+        """Clients that lose answers and come back, doors that are killed: exactly as many grants as the policy allows."""
+        before = {node: grants_of(self.logs[node]) for node in ("n1", "n2")}
+        counts = self.kill_round("quota", 20, ["n1", "n2"], load.Exhausting)
+        logs = type(self).logs = self.read_logs()
+        self.assertEqual(books.judge(logs, self.visits), [])
+        print(f"quota: {load.counts_text(counts)}", flush=True)
+        self.assertEqual({node: grants_of(logs[node]) - before[node] for node in before}, {"n1": COUNT, "n2": COUNT})
+        self.assertEqual(counts["refused"]["quota"], 2 * WORKERS)
+
+    def test_4_a_node_that_forgets_is_noticed(self):
         """A store from before the load is put back: the log agrees with itself, but not with those who were answered."""
         store = self.w.state("n3") / "store"
         self.w.localnet("stop", "n3")

@@ -19,24 +19,23 @@ from enfilade_ref.strict import time_text
 from enfilade_ref.th import sha256
 
 OPERATION = "load"
-NEED = {1: 1, 2: 2, 3: 1}
 PATIENCE_S = 60.0
 CHAIN_S = 150  # a session's chain: longer than anybody is patient, so that grants go soon
 COMES_BACK = {"token", "storage", "busy", "closed", "deadline"}  # denials that say: not now
 
 
-def policy_text(network, owner, factors):
+def policy_text(network, owner, operation, factors):
     now = int(time.time()) * 1000
     stages = "".join(f"  - name: {name}\n    need: {need}\n    audit: local\n    factors:\n      all:\n"
                      + "".join(f"        - {factor}\n" for factor in factors)
                      for name, need in (("gate", 1), ("vault", 2), ("final", 1)))
-    return (f"enfilade: policy/v1\nnetwork: {network}\nname: {OPERATION}-policy\nversion: 1\nissued: {time_text(now)}\n"
-            f"expires: {time_text(now + 86400000)}\noperations: [{OPERATION}]\nowners: [\"{owner}\"]\nchain_lifetime_s: 172800\n"
+    return (f"enfilade: policy/v1\nnetwork: {network}\nname: {operation}-policy\nversion: 1\nissued: {time_text(now)}\n"
+            f"expires: {time_text(now + 86400000)}\noperations: [{operation}]\nowners: [\"{owner}\"]\nchain_lifetime_s: 172800\n"
             f"stages:\n{stages}")
 
 
-def add_operation(world, factors):
-    """Signs a policy with these factors at every stage, seals a secret under it, and writes client/load.yaml. Before the start."""
+def add_operation(world, factors, operation=OPERATION):
+    """Signs a policy with these factors at every stage, seals a secret under it, writes client/OPERATION.yaml. Before the start."""
     net, keys, network = world.net, world.net / "keys", "quickstart.example"
     tool = ["env", f"PATH={world.env['PATH']}", "enfilade"]
 
@@ -45,24 +44,24 @@ def add_operation(world, factors):
         assert done.code == 0, f"{arguments}: {done.err}"
         return done.out.strip()
     owner = run("document", "vkey", "--key", keys / "owner-dba.pem", "--name", f"{network}/owner/dba")
-    text, signed = world.tmp / "load-policy.yaml", world.tmp / "load-policy.note"
-    text.write_text(policy_text(network, owner, factors))
+    text, signed = world.tmp / f"{operation}.yaml", world.tmp / f"{operation}.note"
+    text.write_text(policy_text(network, owner, operation, factors))
     run("document", "sign", "--key", keys / "policy.pem", "--name", f"{network}/policy", text, signed)
     run("document", "sign", "--key", keys / "owner-dba.pem", "--name", f"{network}/owner/dba", signed, signed)
     for folder in ("config", "client/documents"):
-        (net / folder / f"policy-{OPERATION}-policy.note").write_bytes(signed.read_bytes())
+        (net / folder / f"policy-{operation}-policy.note").write_bytes(signed.read_bytes())
     run("document", "status", "--network", net)
     old, new = re.search(r"envelope: ([0-9a-f]{32})", world.config().read_text())[1], os.urandom(16).hex()
-    config = world.config(OPERATION)
-    config.write_text(world.config().read_text().replace("name: unlock-db\n", f"name: {OPERATION}\n").replace(old, new))
-    secret = world.tmp / "load-secret"
-    secret.write_bytes(b"the secret of the load test")
-    run("seal", "--config", config, "--operation", OPERATION, "--policy", signed, "--id", new, "--stage", "gate:1:n1,n2", "--stage",
+    config = world.config(operation)
+    config.write_text(world.config().read_text().replace("name: unlock-db\n", f"name: {operation}\n").replace(old, new))
+    secret = world.tmp / f"{operation}.secret"
+    secret.write_bytes(f"the secret of {operation}".encode())
+    run("seal", "--config", config, "--operation", operation, "--policy", signed, "--id", new, "--stage", "gate:1:n1,n2", "--stage",
         "vault:2:n3,n4,n5", "--stage", "final:1:n6,n7", "--owner-key", keys / "owner-dba.pem", "--in", secret, "--out",
         net / f"config/envelope-{new}.note")
     (net / f"client/documents/envelope-{new}.note").write_bytes((net / f"config/envelope-{new}.note").read_bytes())
-    run("chain", "generate", "--offline", "--config", config, "--operation", OPERATION, "--lifetime", "24h", "--out",
-        net / f"config/{OPERATION}.chain")
+    run("chain", "generate", "--offline", "--config", config, "--operation", operation, "--lifetime", "24h", "--out",
+        net / f"config/{operation}.chain")
 
 
 def raise_limits(world, **limits):
@@ -78,6 +77,10 @@ def aim(world, node, pid, delay_s):
     draft = world.tmp / "aim" / f"{node}.draft"
     draft.write_text(f"{pid} {delay_s}")
     draft.rename(world.tmp / "aim" / node)
+
+
+def aim_at_nobody(world, node):
+    (world.tmp / "aim" / node).unlink(missing_ok=True)
 
 
 class Again(Exception):
@@ -102,26 +105,28 @@ class LoadSession(Session):
 class Worker:
     """One client, in a process of its own: walks until `stop` is there, then writes what it saw to `out`."""
 
+    operation = OPERATION
+
     def __init__(self, world, number, seed, out, lose=0.05, repeat=0.1):
-        self.random = random.Random(f"{seed}/{number}")
+        self.random, self.done = random.Random(f"{seed}/{number}"), False
         self.source = f"{world.subnet}.{100 + number}"
         self.stop, self.aims, self.out, self.lose, self.repeat = world.tmp / "stop", world.tmp / "aim", out, lose, repeat
-        self.client = Client(world.config(OPERATION))
-        self.client.fetch(OPERATION)
-        self.secret = (world.tmp / "load-secret").read_bytes()
+        self.client = Client(world.config(self.operation))
+        self.client.fetch(self.operation)
+        self.secret = (world.tmp / f"{self.operation}.secret").read_bytes()
         self.visits, self.counts = [], {"walks": 0, "attests": 0, "retries": 0, "lost": 0, "repeats": 0, "given_up": 0, "refused": {}}
 
     def new_session(self):
-        chain = self.client.shelf.chains[OPERATION]
+        chain = self.client.shelf.chains[self.operation]
         until = time_text((now_ms() // 1000 + CHAIN_S) * 1000)
         text = re.sub(rb"\nnot_after: \S+\n", b"\nnot_after: %s\n" % until.encode(), chain.text)
-        session = LoadSession(self.client.config, self.client.shelf, OPERATION, chain=documents.parse(text))
+        session = LoadSession(self.client.config, self.client.shelf, self.operation, chain=documents.parse(text))
         session.source = self.source
         return session
 
     def run(self):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        while not self.stop.exists():
+        while not self.done and not self.stop.exists():
             try:
                 self.walk()
             except GivenUp:
@@ -189,7 +194,8 @@ class Worker:
             return
         pid, delay_s = (self.aims / f"{node}.taken").read_text().split()
         time.sleep(float(delay_s))
-        os.kill(int(pid), signal.SIGKILL)
+        if worlds.is_alive(int(pid)):
+            os.kill(int(pid), signal.SIGKILL)
 
     def note(self, session, node, stage, slot, seen, release):
         link = release["link"]
@@ -202,11 +208,31 @@ class Worker:
         seen["receipts"].append(link["receipt"])
 
 
+class Exhausting(Worker):
+    """One that only knocks at the first doors, until each of them says that the quota is used up."""
+
+    operation = "counted"
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.open = list(self.client.shelf.chains[self.operation]["stages"][0]["members"])
+
+    def walk(self):
+        member = self.random.choice(self.open)
+        try:
+            self.door(self.new_session(), member["node"], 1, member["slot"])
+        except Denied as error:
+            if error.code != "quota":
+                raise
+            self.open.remove(member)
+            self.done = not self.open
+
+
 class Load:
     """Several workers. with Load(world, 3, seed) as load: …; then load.visits and load.counts."""
 
-    def __init__(self, world, workers, seed, **how):
-        self.world, self.workers, self.seed, self.how, self.pids = world, workers, seed, how, {}
+    def __init__(self, world, workers, seed, kind=Worker, **how):
+        self.world, self.workers, self.seed, self.kind, self.how, self.pids = world, workers, seed, kind, how, {}
         self.visits, self.counts = [], {}
 
     def __enter__(self):
@@ -218,7 +244,7 @@ class Load:
             if pid == 0:
                 status = 1
                 try:
-                    Worker(self.world, number, self.seed, out, **self.how).run()
+                    self.kind(self.world, number, self.seed, out, **self.how).run()
                     status = 0
                 except BaseException as error:  # noqa: BLE001  (told to the parent, who fails)
                     (self.world.tmp / f"load-{number}.error").write_text(f"{type(error).__name__}: {error}")
@@ -228,11 +254,12 @@ class Load:
         return self
 
     def alive(self):
-        """Raises when a worker has ended before its time."""
+        """Is a worker still at it? Raises when one has failed."""
         for pid in list(self.pids):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 self.collect(self.pids.pop(pid), status)
+        return bool(self.pids)
 
     def collect(self, out, status):
         error = out.with_name(out.name + ".error")
