@@ -4,6 +4,7 @@
 as it must be, although its defence is gone, proves nothing: that fails here. Also: no released program knows of mutants."""
 import os
 import pathlib
+import re
 import signal
 import sys
 import time
@@ -36,6 +37,15 @@ def programs_are_clean(released):
         raise AssertionError("the mutant build has no switch")
 
 
+def table_is_whole():
+    """tests/ATTACKS.md names every attack and every mutant."""
+    text = (worlds.TOP / "tests/ATTACKS.md").read_text(encoding="utf-8")
+    missing = [word for name, _, mutant, _ in ATTACKS for word in (name, mutant)
+               if word and word != "honest_afterwards" and not re.search(rf"\b{word}\b", text)]
+    if missing:
+        raise AssertionError(f"tests/ATTACKS.md does not name {sorted(set(missing))}")
+
+
 def restart(attacker, world, mutant):
     pids = [world.pid(node) for node in NODES]
     for node, pid in zip(NODES, pids):
@@ -56,6 +66,7 @@ def seen_failing(attacker, mutant, function):
 
 
 def main():
+    table_is_whole()
     programs_are_clean(worlds.BIN)
     worlds.BIN = builds.folder("mutant-switch")
     world, failed = worlds.World("attack-mutants"), 0
