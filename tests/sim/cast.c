@@ -223,7 +223,8 @@ static void make_policy(struct cast *c)
             "        - evidence: {format: tpm2, pcrs: [{index: %d, values: [",
             stage_names[i], need[i], QUOTE_PCR);
         buf_hex(&b, BYTES_OF(quote_pcr));
-        buf_str(&b, "]}]}\n        - network: {cidrs: [\"10.0.0.0/8\"]}\n");
+        buf_str(&b, "]}]}\n        - network: {cidrs: [\"10.0.0.0/8\"]}\n"
+                    "        - quota: {count: 1000000, window_s: 86400, per: policy}\n");
     }
     c->policy = open_text(c, buf_view(&b), keys, 2);
     buf_done(&b);

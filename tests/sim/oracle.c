@@ -20,7 +20,7 @@ struct granted { /* one walk at one node, as its log has it */
 };
 
 struct book { /* one node's log, as it was committed */
-    uint64_t count, last_ms;
+    uint64_t count, last_ms, grants;
     struct merkle_range range;
     uint8_t root[ENTRIES_MAX + 1][HASH_LEN]; /* of the first i entries */
     uint8_t leaf[ENTRIES_MAX][HASH_LEN];
@@ -155,6 +155,7 @@ static void check_type(struct oracle *o, struct sim_node *n, const struct msg_en
         if (g == NULL)
             memcpy(b->granted[b->granted_count++].walk_id, e->walk_id.p, WALK_ID_LEN);
         o->counts.grants++;
+        b->grants++;
     } else if (e->type == ENTRY_REISSUE) {
         o->counts.reissues++;
         if (g == NULL || ++g->reissues > GRANT_REISSUES_MAX)
@@ -185,14 +186,36 @@ static void add_entry(struct oracle *o, struct sim_node *n, struct bytes bytes)
     message_free(m);
 }
 
+/* node/quota.h: u64be end of the window, u64be grants. */
+static void add_units(void *arg, struct bytes key, struct bytes value)
+{
+    uint64_t *sum = arg, end_ms = 0, grants = 0;
+    struct cursor c = {value};
+    (void)key;
+    if (cursor_u64be(&c, &end_ms) == 0 && cursor_u64be(&c, &grants) == 0)
+        *sum += grants;
+}
+
+static void check_quota(struct oracle *o, struct sim_node *n)
+{
+    uint64_t units = 0;
+    disk_each(n->disk, STORE_QUOTAS, add_units, &units);
+    if (units != o->book[n->index].grants)
+        sim_violate(o->sim, "quota", "%s: %llu units were taken for %llu grants", n->name, (unsigned long long)units,
+                    (unsigned long long)o->book[n->index].grants);
+}
+
 void oracle_committed(struct oracle *o, struct sim_node *n)
 {
     struct book *b = &o->book[n->index];
+    uint64_t grants = b->grants;
     struct bytes bytes;
     if (b->count == 0 && b->range.size == 0)
         merkle_range_init(&b->range);
     while (find_entry(n, b->count, &bytes))
         add_entry(o, n, bytes);
+    if (b->grants > grants)
+        check_quota(o, n);
 }
 
 /* Entries that were committed stay as they are. */

@@ -5,6 +5,7 @@
  *   identical  every Release of one (node, sid, stage, slot) has the same link body, entry and answer, byte for byte
  *   once       one GRANT entry per walk and node, however often it is asked
  *   together   a grant record and its GRANT entry are there together or not at all, whenever the disk is looked at
+ *   quota      as many units were taken as there are GRANT entries (one counter for the whole policy, one long window)
  *   reissues   at most three REISSUE entries per walk and node
  *   order      indexes without gaps, times that never decrease, entries that never change
  *   durable    a tree is signed only when every entry in it is durable

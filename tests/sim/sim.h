@@ -50,6 +50,7 @@ enum sim_delay { DELAY_LINK, DELAY_JOB, DELAY_DISK, DELAY_TOKEN, DELAY_START, DE
     X(ALTERED_ANSWER, "identical") /* a stored grant comes back with another byte in its answer */                     \
     X(FORGETFUL_GRANTS, "once")    /* the table of grants finds nothing and takes everything */                        \
     X(FORGETFUL_COUNT, "reissues") /* changes of a grant are lost */                                                   \
+    X(FORGETFUL_QUOTA, "quota")    /* counters that are there do not change */                                         \
     X(SPLIT_COMMIT, "together")    /* grants are committed without their entry */                                      \
     X(ALTERED_ENTRY, "order")      /* a crash changes an old entry */                                                  \
     X(TORN_COMMIT, "tree")         /* a crash leaves half of a transaction */                                          \

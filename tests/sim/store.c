@@ -467,6 +467,8 @@ int store_put(struct store_txn *t, enum store_table table, struct bytes key, str
         return err_set(err, ERR_INTEGRITY, "disk: the table has this key already");
     if (table == STORE_GRANTS && !only_new && sabotage == SABOTAGE_FORGETFUL_COUNT)
         return 0;
+    if (table == STORE_QUOTAS && sabotage == SABOTAGE_FORGETFUL_QUOTA && find(t->image.table[table], key, &at))
+        return 0;
     t->grants = t->grants || (table == STORE_GRANTS && only_new);
     image_put(&t->image, table, key, value);
     if (t->grants && table == STORE_GRANTS && sabotage == SABOTAGE_SPLIT_COMMIT)

@@ -16,6 +16,12 @@ static void visit(struct sim *s)
     sim_run(s, BUDGET_MS);
 }
 
+static void visit_twice(struct sim *s)
+{
+    visit(s);
+    visit(s);
+}
+
 static void lose_answers(struct sim *s)
 {
     struct workload *w = visitor(s);
@@ -86,6 +92,7 @@ static const struct {
     {SABOTAGE_ALTERED_ANSWER, lose_answers},
     {SABOTAGE_FORGETFUL_GRANTS, lose_answers},
     {SABOTAGE_FORGETFUL_COUNT, lose_answers},
+    {SABOTAGE_FORGETFUL_QUOTA, visit_twice},
     {SABOTAGE_SPLIT_COMMIT, crash_in_commit},
     {SABOTAGE_ALTERED_ENTRY, crash_and_judge},
     {SABOTAGE_TORN_COMMIT, crash_in_commit},
