@@ -155,6 +155,7 @@ class KeepTest(unittest.TestCase):
 
     def test_5_one_clear_error(self):
         target = self.base / "other"
+        self.quickstart("--stop", self.dir)  # when this test runs alone
         with socket.create_server(("127.0.0.14", world.PORT)):
             self.refused(2, r"127\.0\.0\.14:7600 is taken by another program .*--stop DIR", target)
         self.refused(2, r"has only \d+ MiB free: quickstart needs \d+ MiB; name another folder", target,

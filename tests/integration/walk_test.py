@@ -151,6 +151,21 @@ class WalkTest(unittest.TestCase):
         _, report = self.opens()
         self.assertEqual(self.granted(report), {"n1", "n3", "n4", "n6"})
 
+    def test_04_node_that_is_silent(self):
+        self.w.localnet("kill", "n3")
+        silent = self.w.pid("n4")
+        self.w.freeze([silent])
+        try:
+            done, report = self.w.walk()
+            self.assertEqual((done.code, done.out), (4, ""), done.err)
+            self.assertLess(done.seconds, 5.5)
+            self.assertIn("stage vault: 1 of 2 members", done.err.splitlines()[-1])
+            self.assertEqual({f["node"] for f in report["failures"] if f["stage"] == "vault"}, {"n3", "n4"})
+        finally:
+            self.w.thaw([silent])
+            self.w.localnet("start", "n3")
+        self.opens()
+
     # ---- ledgers
 
     def test_05_an_altered_ledger_is_named(self):
