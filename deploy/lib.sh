@@ -38,14 +38,15 @@ as_user() {
     fi
 }
 
-# build_in DIR CMAKE-ARGUMENTS… : configure and build, quiet unless it fails
+# build_in DIR CMAKE-ARGUMENTS… : configure and build ($TARGETS, default: all), quiet unless it fails
 build_in() {
     local dir=$1 log
     shift
     as_user mkdir -p "$dir"
     log=$dir/build.log
-    if ! as_user sh -c 'd=$1; t=$2; shift 2; { cmake -G Ninja -S "$t" -B "$d" "$@" && ninja -C "$d"; } >"$d/build.log" 2>&1' \
-        sh "$dir" "$top" "$@"; then
+    if ! as_user sh -c 'd=$1; t=$2; n=$3; shift 3
+        { cmake -G Ninja -S "$t" -B "$d" "$@" && ninja -C "$d" $n; } >"$d/build.log" 2>&1' \
+        sh "$dir" "$top" "${TARGETS:-all}" "$@"; then
         tail -n 40 "$log" >&2
         die "the build in $dir failed; the whole log is $log" 1
     fi
