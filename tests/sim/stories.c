@@ -53,7 +53,7 @@ static void test_happy(void **state)
     (void)state;
     walk_to_end(s, workload_new(s, (struct workload_settings){.device = 0}));
     story_is(s, from, lines);
-    assert_true(s->now_ms - began_ms < 300); /* three stages of some 50 ms */
+    assert_true(s->now_ms - began_ms < 300); /* three stages of some 50 ms each */
     story_end(s);
 }
 
