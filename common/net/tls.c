@@ -13,6 +13,7 @@
 #include <time.h>
 
 #define ANCHORS_MAX 4096
+#define KEY_UPDATES_MAX 16  /* of the peer on one connection: ours live for a few requests and need none */
 #define PEER_CHAIN_MAX 8192 /* bytes of certificates a peer may send: one is expected */
 
 struct tls_context {
@@ -25,7 +26,8 @@ struct tls_context {
 struct tls {
     struct tls_context *context;
     SSL *ssl;
-    BIO *in, *out;   /* owned by ssl */
+    BIO *in, *out; /* owned by ssl */
+    unsigned key_updates;
     uint8_t *issuer; /* DER, made by tls_peer */
     int issuer_len;
 };
@@ -256,6 +258,17 @@ static BIO *new_bio(void)
     return b;
 }
 
+/* Each key update costs its receiver a derivation, and an answer if the sender likes: a peer that floods us is cut off.
+ */
+static void on_tls_message(int written, int version, int type, const void *data, size_t len, SSL *ssl, void *arg)
+{
+    struct tls *t = arg;
+    (void)version;
+    (void)ssl;
+    if (written == 0 && type == SSL3_RT_HANDSHAKE && len > 0 && *(const uint8_t *)data == SSL3_MT_KEY_UPDATE)
+        t->key_updates++;
+}
+
 int tls_new(struct tls_context *c, struct tls **ret)
 {
     struct tls *t = calloc(1, sizeof(*t));
@@ -273,6 +286,8 @@ int tls_new(struct tls_context *c, struct tls **ret)
         return ERR_NOMEM;
     }
     SSL_set_bio(t->ssl, t->in, t->out);
+    SSL_set_msg_callback(t->ssl, on_tls_message);
+    SSL_set_msg_callback_arg(t->ssl, t);
     if (c->server)
         SSL_set_accept_state(t->ssl);
     else
@@ -318,6 +333,11 @@ int tls_read(struct tls *t, uint8_t *out, size_t out_len, size_t *ret_len, struc
         return 0;
     ERR_clear_error();
     int rc = SSL_read_ex(t->ssl, out, out_len, ret_len);
+    if (t->key_updates > KEY_UPDATES_MAX && !mutant("KEY_UPDATES")) {
+        *ret_len = 0;
+        ERR_clear_error();
+        return err_set(err, ERR_TLS, "we refused %s: it changes its keys too often", peer_word(t));
+    }
     return rc == 1 ? 0 : outcome(t, rc, err);
 }
 

@@ -218,6 +218,12 @@ class Attacker:
                 connection.send_raw(data)
             return connection.receive(wait_s)
 
+    @staticmethod
+    def documents_on(connection):
+        """A harmless request on a connection that is there."""
+        connection.send("GetDocuments", {"wants": [{"type": "status"}]})
+        return connection.receive()
+
     # ---- certificates
 
     def device_ca(self):
@@ -275,7 +281,7 @@ class Attacker:
         started = time.monotonic()
         self.begin_only(self.session(), node)
         took = time.monotonic() - started
-        must(took < within_s, f"{node} needs {took:.2f} s for a Begin")
+        must(took < within_s * (10 if os.environ.get("ENFILADE_SANITIZE") else 1), f"{node} needs {took:.2f} s for a Begin")
 
     # ---- the run
 
