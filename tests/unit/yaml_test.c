@@ -157,6 +157,28 @@ static void lines_of_fields(void **state)
     assert_int_equal(yaml_line(bytes_str("a: ["), "b"), 0);
 }
 
+static void errors_get_their_place(void **state)
+{
+    (void)state;
+    struct bytes text = bytes_str("a: 1\nb:\n  - x: 1\n  - x: 2\n");
+    static const struct {
+        const char *words, *placed;
+    } rows[] = {
+        {"b[1].x: too large", "t: line 4: b[1].x: too large"},
+        {"field a: not so", "t: line 1: a: not so"},
+        {"b[1].y: missing", "t: line 4: b[1].y: missing"}, /* its parent's line */
+        {"c: missing", "t: c: missing"},                   /* no such field: no line */
+        {"a is wrong", "t: a is wrong"},
+        {"", "t: "},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct err err = {0};
+        (void)err_set(&err, ERR_CONFIG, "%s", rows[i].words);
+        assert_int_equal(yaml_place(text, "t", &err), ERR_CONFIG);
+        assert_string_equal(err.text, rows[i].placed);
+    }
+}
+
 static void claims_are_read_without_a_schema(void **state)
 {
     (void)state;
@@ -281,6 +303,7 @@ int main(void)
         cmocka_unit_test(refuses_with_line_and_field),
         cmocka_unit_test(bounds_hold),
         cmocka_unit_test(lines_of_fields),
+        cmocka_unit_test(errors_get_their_place),
         cmocka_unit_test(claims_are_read_without_a_schema),
         cmocka_unit_test(numbers_have_one_spelling),
         cmocka_unit_test(other_scalars_have_one_spelling),
