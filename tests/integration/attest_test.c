@@ -85,7 +85,9 @@ static unsigned transient_count(const char *device)
     TPMS_CAPABILITY_DATA *data = NULL;
     TPMI_YES_NO more;
     unsigned count = 0;
-    const UINT32 first[] = {TPM2_TRANSIENT_FIRST, TPM2_LOADED_SESSION_FIRST, TPM2_POLICY_SESSION_FIRST};
+    /* TPM2_TRANSIENT_FIRST and its like shift a signed number too far */
+    const UINT32 first[] = {(UINT32)TPM2_HT_TRANSIENT << 24, (UINT32)TPM2_HT_LOADED_SESSION << 24,
+                            (UINT32)TPM2_HT_SAVED_SESSION << 24};
     assert_int_equal(Tss2_TctiLdr_Initialize(device, &t), 0);
     assert_int_equal(Esys_Initialize(&e, t, NULL), 0);
     for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
