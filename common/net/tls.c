@@ -267,6 +267,8 @@ static void on_tls_message(int written, int version, int type, const void *data,
     (void)ssl;
     if (written == 0 && type == SSL3_RT_HANDSHAKE && len > 0 && *(const uint8_t *)data == SSL3_MT_KEY_UPDATE)
         t->key_updates++;
+    if (t->key_updates > KEY_UPDATES_MAX && !mutant("KEY_UPDATES"))
+        (void)BIO_reset(t->in); /* else SSL_read would first work through all of the flood that arrived at once */
 }
 
 int tls_new(struct tls_context *c, struct tls **ret)
