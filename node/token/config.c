@@ -12,7 +12,7 @@
 struct raw { /* as libcyaml fills it: every value a bounded string or NULL */
     char *enfilade, *network, *node, *module, *softhsm_conf, *pin_file, *identity, *token, *log_token, *profile,
         *socket;
-    char *uid, *workers;
+    char *uid, *workers, *requests;
 };
 
 #define FIELD(name, flags)                                                                                             \
@@ -31,6 +31,7 @@ static const cyaml_schema_field_t fields[] = {
     FIELD(socket, 0),
     FIELD(uid, CYAML_FLAG_OPTIONAL),
     FIELD(workers, CYAML_FLAG_OPTIONAL),
+    FIELD(requests, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, fields)};
@@ -89,14 +90,17 @@ static int take(const char *path, const struct raw *raw, struct tokend_config *c
     if (strcmp(c->token, c->log_token) == 0)
         return err_set(err, ERR_CONFIG,
                        "log_token: must be another token than `token` (libp11 cannot list Ed25519 keys)");
-    uint64_t uid = (uint64_t)geteuid(), workers = 2;
+    uint64_t uid = (uint64_t)geteuid(), workers = 2, requests = TOKEND_REQUESTS;
     TRY(text_u64(raw->profile, "profile", 1, 3, &c->profile, err));
     if (raw->uid != NULL)
         TRY(text_u64(raw->uid, "uid", 0, UINT32_MAX - 1, &uid, err));
     if (raw->workers != NULL)
         TRY(text_u64(raw->workers, "workers", 1, TOKEND_WORKERS_MAX, &workers, err));
+    if (raw->requests != NULL)
+        TRY(text_u64(raw->requests, "requests", 1, TOKEND_REQUESTS_MAX, &requests, err));
     c->uid = (uid_t)uid;
     c->workers = (unsigned)workers;
+    c->requests = (unsigned)requests;
     return 0;
 }
 

@@ -8,6 +8,8 @@
 #include <sys/types.h>
 
 #define TOKEND_WORKERS_MAX 16
+#define TOKEND_REQUESTS 4000 /* SoftHSM leaks about 2 KB of each release */
+#define TOKEND_REQUESTS_MAX 1000000
 #define TOKEND_LABEL_MAX 32 /* CK_TOKEN_INFO.label */
 #define TOKEND_PATH_MAX 512
 
@@ -24,6 +26,7 @@ struct tokend_config {
                                      this name + ".leaf" */
     uid_t uid;                    /* the node's */
     unsigned workers;
+    unsigned requests; /* that a worker answers before it leaves and another comes */
 };
 
 /* ERR_NOT_FOUND, ERR_IO, ERR_CONFIG; the text names file and field. */

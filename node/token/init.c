@@ -4,6 +4,7 @@
 #include "common/net/identity.h"
 #include "node/token/canary.h"
 #include "node/token/leaf.h"
+#include "node/token/pin.h"
 #include "node/token/vault.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PIN_BYTES 32
 #define SLOT_COUNT_MAX 256
 #define IDENTITY_YEARS_MS (10ull * 365 * 24 * 3600 * 1000)
 #define IDENTITY_BACK_MS (5ull * 60 * 1000) /* clocks differ */
@@ -39,51 +39,6 @@ static int make_folder(const char *path, struct err *err)
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
     return 0;
-}
-
-/* ---- the PIN: hex of 32 random bytes, in locked memory and in its file only */
-
-static int random_hex(struct secret **ret, struct err *err)
-{
-    struct secret *raw = NULL, *hex = NULL;
-    int rc = secret_random(PIN_BYTES, &raw);
-    if (rc == 0)
-        rc = secret_new(2 * PIN_BYTES + 1, &hex);
-    if (rc == 0) {
-        hex_encode(secret_borrow(raw), (char *)secret_write(hex));
-        rc = secret_copy(BYTES(secret_borrow(hex).p, 2 * PIN_BYTES), ret); /* without the NUL */
-    }
-    secret_free(raw);
-    secret_free(hex);
-    return rc == 0 ? 0 : err_set(err, rc, "pin: no randomness or memory");
-}
-
-static int write_all(int fd, struct bytes data)
-{
-    bool ok = write(fd, data.p, data.len) == (ssize_t)data.len && fsync(fd) == 0;
-    return close(fd) == 0 && ok ? 0 : -1;
-}
-
-/* Whole or not at all, and never over: link() refuses an existing name. */
-static int write_pin(const char *path, const struct secret *pin, struct err *err)
-{
-    char temp[TOKEND_PATH_MAX + 8], copy[TOKEND_PATH_MAX];
-    (void)snprintf(temp, sizeof(temp), "%s.new", path);
-    (void)snprintf(copy, sizeof(copy), "%s", path);
-    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
-    if (fd < 0)
-        return err_set(err, ERR_IO, "pin_file: %s: %s", temp, strerror(errno));
-    int rc = 0;
-    if (write_all(fd, secret_borrow(pin)) != 0 || link(temp, path) != 0)
-        rc = err_set(err, errno == EEXIST ? ERR_USAGE : ERR_IO, "pin_file: %s: %s", path, strerror(errno));
-    (void)unlink(temp);
-    int folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder >= 0) {
-        if (fsync(folder) != 0 && rc == 0)
-            rc = err_set(err, ERR_IO, "pin_file: %s: %s", path, strerror(errno));
-        (void)close(folder);
-    }
-    return rc;
 }
 
 /* ---- tokens */
@@ -146,7 +101,7 @@ static int init_token(struct pkcs11 *p, const char *label, const struct secret *
     memset(padded, ' ', sizeof(padded));
     memcpy(padded, label, strlen(label));
     TRY(free_slot(p, &slot, err));
-    TRY(random_hex(&so, err));
+    TRY(pin_random(&so, err));
     CK_UTF8CHAR *so_text = secret_write(so), *user = (CK_UTF8CHAR *)(uintptr_t)secret_borrow(pin).p;
     int rc =
         pkcs11_ok(p->call->C_InitToken(slot, so_text, secret_len(so), padded), err, "token %s: C_InitToken", label);
@@ -170,8 +125,8 @@ static int make_tokens(const struct tokend_config *c, struct pkcs11 *p, struct e
     TRY(refuse_token(p, c->token, err));
     TRY(refuse_token(p, c->log_token, err));
     struct secret *pin = NULL;
-    TRY(random_hex(&pin, err));
-    int rc = write_pin(c->pin_file, pin, err);
+    TRY(pin_random(&pin, err));
+    int rc = pin_write(c->pin_file, pin, err);
     if (rc == 0)
         rc = init_token(p, c->token, pin, err);
     if (rc == 0)

@@ -4,6 +4,7 @@
 #include "common/net/identity.h"
 #include "node/token/pkcs11.h"
 #include <libp11.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
@@ -53,8 +54,12 @@ static int login(PKCS11_SLOT *slot, const struct tokend_config *c, struct err *e
     int rc = secret_new(secret_len(pin) + 1, &text); /* libp11 wants a NUL */
     if (rc == 0) {
         memcpy(secret_write(text), secret_borrow(pin).p, secret_len(pin));
-        if (PKCS11_login(slot, 0, (const char *)secret_borrow(text).p) != 0)
+        if (PKCS11_login(slot, 0, (const char *)secret_borrow(text).p) != 0) {
+            int reason = ERR_GET_REASON(ERR_peek_last_error()); /* libp11 puts the token's own code there */
+            if (reason == (int)CKR_PIN_INCORRECT || reason == (int)CKR_PIN_LOCKED)
+                pkcs11_pin_refused();
             rc = err_set(err, ERR_TOKEN, "token %s: libp11 cannot log in", c->token);
+        }
     } else {
         rc = err_set(err, rc, "pin_file: no memory");
     }

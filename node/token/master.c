@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "node/token/door.h"
+#include "node/token/pkcs11.h"
 #include "node/token/serve.h"
 #include "node/token/softhsm.h"
 #include "proto/frame.h"
@@ -365,6 +366,8 @@ int master_run(const struct tokend_config *c)
     struct err err = {0};
     m.config = c;
     int rc = harden(&err);
+    if (rc == 0)
+        rc = pkcs11_pin_share(&err);
     if (rc == 0) {
         int code = probe(c);
         if (code != 0)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -154,12 +155,44 @@ int pkcs11_login(struct pkcs11 *p, const struct tokend_config *c, const struct s
         TRY(pkcs11_ok(p->call->C_OpenSession(slot, flags, NULL, NULL, &p->session[i]), err, "token %s: C_OpenSession",
                       label[i]));
         CK_RV rv = p->call->C_Login(p->session[i], CKU_USER, (CK_UTF8CHAR *)(uintptr_t)text.p, text.len);
+        if (rv == CKR_PIN_INCORRECT || rv == CKR_PIN_LOCKED)
+            pkcs11_pin_refused();
         if (rv == CKR_PIN_INCORRECT)
             return err_set(err, ERR_CONFIG, "pin_file: %s does not hold the PIN of token %s", c->pin_file, label[i]);
         if (rv != CKR_USER_ALREADY_LOGGED_IN)
             TRY(pkcs11_ok(rv, err, "token %s: C_Login", label[i]));
     }
     return 0;
+}
+
+/* ---- the PIN's file */
+
+struct pin_file {
+    dev_t device;
+    ino_t inode;
+    struct timespec changed;
+};
+static struct pin_file read_last, not_shared;
+static struct pin_file *refused = &not_shared; /* in memory that tokend's processes share */
+
+int pkcs11_pin_share(struct err *err)
+{
+    void *p = mmap(NULL, sizeof(*refused), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return err_set(err, ERR_NOMEM, "shared memory: %s", strerror(errno));
+    refused = p;
+    return 0;
+}
+
+void pkcs11_pin_refused(void)
+{
+    *refused = read_last;
+}
+
+static bool was_refused(const struct stat *st)
+{
+    return refused->inode == st->st_ino && refused->device == st->st_dev &&
+           refused->changed.tv_sec == st->st_ctim.tv_sec && refused->changed.tv_nsec == st->st_ctim.tv_nsec;
 }
 
 /* One read into locked memory; the file's text never passes through another buffer. */
@@ -170,6 +203,11 @@ static int read_pin(int fd, const char *path, struct secret **ret_pin, struct er
         return err_set(err, ERR_CONFIG, "pin_file: %s is not a plain file", path);
     if (st.st_uid != geteuid() || (st.st_mode & 077) != 0)
         return err_set(err, ERR_CONFIG, "pin_file: %s must belong to uid %u with mode 0400", path, (unsigned)geteuid());
+    if (was_refused(&st))
+        return err_set(err, ERR_CONFIG,
+                       "pin_file: the token refused the PIN of %s; it is not tried again before the file changes",
+                       path);
+    read_last = (struct pin_file){st.st_dev, st.st_ino, st.st_ctim};
     if (st.st_size < 1 || st.st_size > PIN_LEN_MAX)
         return err_set(err, ERR_CONFIG, "pin_file: %s must hold 1 to %d bytes", path, PIN_LEN_MAX);
     struct secret *pin = NULL;

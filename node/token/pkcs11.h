@@ -29,11 +29,18 @@ void pkcs11_unload(struct pkcs11 *p); /* C_Finalize; only while no call is runni
 
 /* The slot of the initialised token with this label. ERR_NOT_FOUND; ERR_KEYS when two tokens have it. */
 MUST_CHECK int pkcs11_find(struct pkcs11 *p, const char *label, CK_SLOT_ID *ret_slot, struct err *err);
-/* Opens a session on each token and logs in. ERR_TOKEN, ERR_NOT_FOUND. */
+/* Opens a session on each token and logs in. ERR_TOKEN, ERR_NOT_FOUND, ERR_CONFIG (wrong PIN). */
 MUST_CHECK int pkcs11_login(struct pkcs11 *p, const struct tokend_config *c, const struct secret *pin, bool write,
                             struct err *err);
 
-/* Reads the PIN from its file, which must be a plain file of our own that nobody else may read. ERR_CONFIG. */
+/* Makes this process and the children that it forks later share what they know of refused PINs: a PIN that the token
+ * refused is not tried again, by none of them, before its file is another one, since tokens lock themselves after some
+ * wrong tries. ERR_NOMEM. */
+MUST_CHECK int pkcs11_pin_share(struct err *err);
+/* The token refused the PIN that pkcs11_pin read last in this process. */
+void pkcs11_pin_refused(void);
+/* Reads the PIN from its file, which must be a plain file of our own that nobody else may read. ERR_CONFIG, also when
+ * this very file's PIN was refused. */
 MUST_CHECK int pkcs11_pin(const char *path, struct secret **ret_pin, struct err *err);
 
 /* template: the attributes of one object, with room for their values. Do not copy it: it points into itself. */

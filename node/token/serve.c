@@ -198,7 +198,7 @@ static int answer(struct server *s, struct message *m, struct err *err)
 
 static int serve(struct server *s, struct err *err, int *ret_exit)
 {
-    for (unsigned n = 0; n < SERVE_REQUESTS_MAX; n++) {
+    for (unsigned n = 0; n < s->config->requests; n++) {
         struct message *m = NULL;
         TRY(receive(s, &m, err));
         *ret_exit = SERVE_EXIT_CLOSED;

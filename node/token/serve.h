@@ -7,10 +7,9 @@
 
 #include "node/token/config.h"
 
-#define SERVE_REQUESTS_MAX 4000  /* then a worker leaves: SoftHSM leaks about 2 KB of each release */
 #define SERVE_REQUEST_SECONDS 30 /* a request that hangs in the token ends its worker */
 #define SERVE_EXIT_CLOSED 0      /* the node closed the connection */
-#define SERVE_EXIT_RECYCLE 90    /* SERVE_REQUESTS_MAX reached, nothing unanswered */
+#define SERVE_EXIT_RECYCLE 90    /* the configuration's number of requests is reached, nothing is unanswered */
 
 /* Opens the vault, compares everything, runs the canary. Says what is wrong on stderr. exit_code of the error, or 0. */
 int serve_probe(const struct tokend_config *c);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TOKEN_OBJECT "token.object"
 #define SUFFIX ".copy-" /* of the socket's name; the process number follows */
 
 static int join(char ret[PATH_MAX], const char *folder, const char *name, struct err *err)
@@ -167,4 +168,39 @@ int softhsm_copy(const struct tokend_config *c, struct tokend_config *ret, struc
         return err_wrap(err, rc, "softhsm_conf: no private copy");
     }
     return 0;
+}
+
+/* ---- back, after a change of PIN */
+
+static int put_back_one(const char *from, const char *to, const char *name, struct err *err)
+{
+    char token[PATH_MAX], source[PATH_MAX], target[PATH_MAX];
+    struct buf data;
+    TRY(join(token, from, name, err));
+    TRY(join(source, token, TOKEN_OBJECT, err));
+    TRY(join(token, to, name, err));
+    TRY(join(target, token, TOKEN_OBJECT, err));
+    int rc = file_read(source, SOFTHSM_FILE_MAX, &data, err);
+    if (rc == 0)
+        rc = file_write(target, buf_view(&data), 0600, err);
+    buf_done(&data);
+    return rc;
+}
+
+int softhsm_put_back(const struct tokend_config *c, const struct tokend_config *copy, struct err *err)
+{
+    char from[PATH_MAX] = "", to[PATH_MAX] = "";
+    if (c->softhsm_conf[0] == '\0')
+        return 0;
+    TRY(token_folder(copy->softhsm_conf, from, err));
+    TRY(token_folder(c->softhsm_conf, to, err));
+    DIR *d = opendir(from);
+    if (d == NULL)
+        return err_set(err, ERR_IO, "%s: %s", from, strerror(errno));
+    int rc = 0;
+    for (struct dirent *e = readdir(d); rc == 0 && e != NULL; e = readdir(d))
+        if (e->d_type == DT_DIR && e->d_name[0] != '.')
+            rc = put_back_one(from, to, e->d_name, err);
+    (void)closedir(d);
+    return rc;
 }

@@ -16,6 +16,9 @@
 /* *ret = *c with softhsm_conf naming the copy of this process. Without softhsm_conf (another module) just *c.
  * ERR_CONFIG (the file has no directories.tokendir), ERR_IO, ERR_FULL. */
 MUST_CHECK int softhsm_copy(const struct tokend_config *c, struct tokend_config *ret, struct err *err);
+/* Puts what C_SetPIN changed in the copy (each token's token.object) in the place of the original, each file whole and
+ * synced before the next. ERR_IO, ERR_CONFIG. */
+MUST_CHECK int softhsm_put_back(const struct tokend_config *c, const struct tokend_config *copy, struct err *err);
 /* Removes the copy of that process, if there is one. */
 void softhsm_drop(const struct tokend_config *c, pid_t pid);
 /* Removes what crashed processes left; nobody else may be running. */

@@ -2,6 +2,7 @@
 #include "common/base/log.h"
 #include "node/token/init.h"
 #include "node/token/master.h"
+#include "node/token/pin.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 static const char usage[] =
     "usage: enfilade-tokend init --config tokend.yaml [--out FOLDER]   make PIN, tokens, keys, identity\n"
     "       enfilade-tokend run --config tokend.yaml                    serve until SIGTERM\n"
+    "       enfilade-tokend pin --config tokend.yaml                    change the PIN, also while it is served\n"
     "       enfilade-tokend --version\n"
     "Configuration: node/README.md. Exit codes: 0 done, 1 internal, 2 usage, configuration or keys,\n"
     "4 the token is not available.\n";
@@ -52,6 +54,17 @@ static _Noreturn void run_init(const struct tokend_config *c, const struct argum
     _exit(EXIT_DONE);
 }
 
+static _Noreturn void run_pin(const struct tokend_config *c)
+{
+    struct err err = {0};
+    int rc = pin_change(c, &err);
+    if (rc != 0)
+        _exit(fail(rc, &err));
+    (void)printf("changed the PIN of node %s; it is in %s\n", c->node, c->pin_file);
+    (void)fflush(stdout);
+    _exit(EXIT_DONE);
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
@@ -72,6 +85,8 @@ int main(int argc, char **argv)
         return master_run(&c);
     if (strcmp(a.verb, "init") == 0)
         run_init(&c, &a);
+    if (strcmp(a.verb, "pin") == 0 && a.out == NULL)
+        run_pin(&c);
     (void)fputs(usage, stderr);
     return EXIT_USAGE;
 }
