@@ -17,7 +17,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import world  # noqa: E402  (the path must be set first)
 import books  # noqa: E402
 import load  # noqa: E402
-from enfilade_ref import tree  # noqa: E402
 
 LONG = os.environ.get("ENFILADE_LONG") in ("1", "ON")
 KILLS = int(os.environ.get("ENFILADE_KILLS", "10000" if LONG else "200"))
@@ -124,17 +123,6 @@ class CrashTest(unittest.TestCase):
                 self.counts[name] = self.counts.get(name, 0) + count
         return running.counts
 
-    def read_logs(self):
-        keys = {n["name"]: n["log"] for n in self.w.document("roster")["nodes"]}
-        logs = {}
-        for node in world.HSM:
-            folder = self.w.tmp / f"export-{node}"
-            done = self.w.enfilade("audit", "export", node, folder)
-            self.assertEqual(done.code, 0, done.err)
-            logs[node] = books.log_of(tree.Export(str(folder), keys[node]))
-            world.shutil.rmtree(folder)
-        return logs
-
     def test_1_killed_under_load(self):
         left, number = KILLS, 0
         while left > 0:
@@ -143,7 +131,7 @@ class CrashTest(unittest.TestCase):
             audit = self.w.enfilade("audit", "verify", seconds=300)
             self.assertEqual(audit.code, 0, audit.out + audit.err)
             print(f"round {number}: {load.counts_text(counts)}; killed {self.killed}", flush=True)
-            logs = type(self).logs = self.read_logs()
+            logs = type(self).logs = books.read(self.w)
             self.assertEqual(books.judge(logs, self.visits), [])
         unanswered = books.unanswered(logs, self.visits)
         print(f"in the books: {books.totals(logs)}; committed but unanswered because of a kill: {unanswered}", flush=True)
@@ -194,7 +182,7 @@ class CrashTest(unittest.TestCase):
         """Clients that lose answers and come back, doors that are killed: exactly as many grants as the policy allows."""
         before = {node: grants_of(self.logs[node]) for node in ("n1", "n2")}
         counts = self.kill_round("quota", 20, ["n1", "n2"], load.Exhausting)
-        logs = type(self).logs = self.read_logs()
+        logs = type(self).logs = books.read(self.w)
         self.assertEqual(books.judge(logs, self.visits), [])
         print(f"quota: {load.counts_text(counts)}", flush=True)
         self.assertEqual({node: grants_of(logs[node]) - before[node] for node in before}, {"n1": COUNT, "n2": COUNT})
@@ -209,13 +197,13 @@ class CrashTest(unittest.TestCase):
         with load.Load(self.w, 1, f"{SEED}/forget") as running:
             size = self.w.status()["n3"]["tree_size"]
             world.until(lambda: self.w.status()["n3"]["tree_size"] > size + 3, 20, "n3 grants")
-        self.assertEqual(books.judge(self.read_logs(), self.visits + running.visits), [])
+        self.assertEqual(books.judge(books.read(self.w), self.visits + running.visits), [])
         self.w.localnet("kill", "n3")
         world.shutil.rmtree(store)
         world.shutil.copytree(self.w.tmp / "before", store)
         self.w.localnet("start", "n3")
         self.assertEqual(self.w.enfilade("audit", "verify", seconds=300).code, 0)
-        wrong = books.judge(self.read_logs(), self.visits + running.visits)
+        wrong = books.judge(books.read(self.w), self.visits + running.visits)
         for words in ("an answer without an entry", "is no head of the log"):
             self.assertTrue(any(words in text for text in wrong), wrong[:5])
         self.assertEqual({text.partition(":")[0] for text in wrong}, {"n3"})

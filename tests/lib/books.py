@@ -1,8 +1,10 @@
 # books: what the exported logs say against what clients received: an entry for every answer, one grant a door, the same bytes again.
-"""Pure but for reading an export: judge() takes parsed logs and the clients' notes (tests/lib/load.py), so that a test can hand it
+"""Pure but for read(): judge() takes parsed logs and the clients' notes (tests/lib/load.py), so that a test can hand it
 notes and logs with one thing changed and see it object."""
 import collections
+import shutil
 
+import world as worlds
 from enfilade_ref import tree
 
 GRANT, REISSUE = 2, 3
@@ -29,6 +31,18 @@ def roots(leaves):
 def log_of(export):
     """An enfilade_ref.tree.Export -> Log"""
     return Log(export.parsed, roots(export.leaves))
+
+
+def read(world):
+    """Exports every node's log and recomputes it. -> {node: Log}"""
+    keys, logs = {n["name"]: n["log"] for n in world.document("roster")["nodes"]}, {}
+    for node in worlds.HSM:
+        folder = world.tmp / f"export-{node}"
+        done = world.enfilade("audit", "export", node, folder)
+        assert done.code == 0, done.err
+        logs[node] = log_of(tree.Export(str(folder), keys[node]))
+        shutil.rmtree(folder)
+    return logs
 
 
 def by_walk(log, kind):

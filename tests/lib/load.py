@@ -208,19 +208,28 @@ class Worker:
         seen["receipts"].append(link["receipt"])
 
 
-class Exhausting(Worker):
-    """One that only knocks at the first doors, until each of them says that the quota is used up."""
-
-    operation = "counted"
+class FirstDoors(Worker):
+    """One that knocks at the first doors only."""
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
         self.open = list(self.client.shelf.chains[self.operation]["stages"][0]["members"])
 
     def walk(self):
-        member = self.random.choice(self.open)
+        self.knock(self.random.choice(self.open))
+
+    def knock(self, member):
+        self.door(self.new_session(), member["node"], 1, member["slot"])
+
+
+class Exhausting(FirstDoors):
+    """… until each of them says that the quota is used up."""
+
+    operation = "counted"
+
+    def knock(self, member):
         try:
-            self.door(self.new_session(), member["node"], 1, member["slot"])
+            super().knock(member)
         except Denied as error:
             if error.code != "quota":
                 raise
