@@ -107,8 +107,7 @@ static int check_device_ca(struct visit *v)
 static int check_device_revoked(struct visit *v)
 {
     v->device = inventory_find_key(v->inventory, v->peer.key_hash);
-    if (v->device != NULL && status_revokes(v->status, REVOKED_DEVICE, bytes_str(v->device->id)) &&
-        !mutant("REVOKED_DEVICE"))
+    if (v->device != NULL && status_revokes(v->status, REVOKED_DEVICE, bytes_str(v->device->id)))
         return err_set(&v->err, ERR_REVOKED, "device %s is revoked by the status document", v->device->id);
     return 0;
 }

@@ -88,7 +88,7 @@ static int one(struct store_txn *t, const struct quota_facts *f, const struct fa
     bool is_new = false;
     make_key(q, f, key);
     TRY(find(t, key, q, now_ms, &c, &is_new, err));
-    if (c.count >= q->quota_count && !mutant("QUOTA") && !(take && mutant("QUOTA_RACE"))) {
+    if (c.count >= q->quota_count && !(take && mutant("QUOTA_RACE"))) {
         *ret_used = (struct quota_used){q, c.end_ms};
         return err_set(err, ERR_QUOTA, "%" PRIu64 " grants in this window already", c.count);
     }
