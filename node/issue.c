@@ -185,6 +185,8 @@ static void on_token(void *arg, const struct message *reply, const struct err *e
     }
     if (v->detached)
         visit_finish(v); /* nothing is granted yet; the workload comes back and asks again */
+    else if (v->err.code == ERR_BUSY)
+        visit_busy(v);
     else if (v->err.code != 0)
         visit_refuse(v);
     else
@@ -266,6 +268,9 @@ static int write_with(struct log_append *a, struct store_txn *t, uint64_t entry_
 {
     struct visit *v = a->arg;
     struct quota_facts quota = quota_facts(v);
+    /* A grant whose time is over may have been swept: only while it runs can "none yet" be believed. */
+    if (time_ms >= v->grant.not_after_ms)
+        return err_set(err, ERR_EXPIRED, "the chain's not_after has passed");
     v->grant.entry_index = entry_index;
     TRY(grant_create(t, v->grant_key, &v->grant, err));
     TRY(quota_take(t, &quota, time_ms, &v->quota_used, err));
@@ -401,6 +406,10 @@ static void on_reissued(struct log_append *a, const struct err *err)
         int rc = node_log_receipt(v->node->log, &v->append, v->grant.entry_index);
         if (rc == 0)
             return;
+        if (rc == ERR_BUSY) {
+            visit_busy(v);
+            return;
+        }
         (void)err_set(&v->err, rc, "no receipt for entry %llu", (unsigned long long)v->grant.entry_index);
     }
     visit_refuse(v);
@@ -409,7 +418,10 @@ static void on_reissued(struct log_append *a, const struct err *err)
 static void reissue(struct visit *v)
 {
     v->state = REISSUING;
-    if (make_commitments(v) != 0) {
+    /* A reissue counts: it is not spent when its entry could not be signed. */
+    if (strcmp(v->node->token->health(v->node->token), "absent") == 0)
+        (void)err_set(&v->err, ERR_TOKEN, "the token is absent");
+    if (v->err.code != 0 || make_commitments(v) != 0) {
         visit_refuse(v);
         return;
     }

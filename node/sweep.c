@@ -38,9 +38,11 @@ static void sweep_done(struct worker_job *job, bool cancelled)
 
 void sweep_tick(struct node *n)
 {
-    if (n->sweep.is_running)
+    if (n->sweep.is_running || n->log == NULL)
         return;
     n->sweep.job = (struct worker_job){.run = sweep_run, .done = sweep_done};
-    n->sweep.now_ms = n->clock.now_ms(n->clock.arg);
+    /* The ledger's time, not the clock's: a clock that runs ahead and is set back must not cost a live grant. No grant
+     * is written with an older time than this, and none behind its end, so what is swept cannot come back. */
+    n->sweep.now_ms = node_log_last_time(n->log);
     n->sweep.is_running = worker_submit(n->store_thread, &n->sweep.job) == 0;
 }

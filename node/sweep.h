@@ -5,7 +5,7 @@
 #include "node/node.h"
 
 /* About every second, on the loop: one piece, on the store thread; nothing while the last one is under way. Records are
- * judged by the system's clock, so a clock that runs ahead deletes early: then a retry is a new session. */
+ * judged by the time of the ledger's newest entry, which never decreases. */
 void sweep_tick(struct node *n);
 
 #endif
