@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAP_BYTES ((size_t)256 << 20)
 
@@ -274,12 +275,14 @@ void visit_world_close(struct visit_world *w)
 void visit_world_asked(struct visit_world *w)
 {
     assert(w->token_holds);
+    alarm(120);
     while (w->question_count == 0)
         uv_run(&w->log.loop, UV_RUN_ONCE);
 }
 
 void visit_world_empty(struct visit_world *w)
 {
+    alarm(120);
     while (w->node.visits != NULL)
         uv_run(&w->log.loop, UV_RUN_ONCE);
 }

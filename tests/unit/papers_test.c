@@ -183,10 +183,15 @@ static void a_replaced_document_is_not_written_over_its_successor(void **state)
     visit_world_start(&world);
     assert_int_equal(load(&err), 0);
     offer(net->roster_text, KEY_BIT(KEY_ROSTER));
-    world_syncs_to_fail = 1;
-    flush_all();
+    visit_world_block(&world);
+    papers_flush(&world.node); /* version 1 is on its way, and will fail */
     char *two = network_replace(net->roster_text, "\nversion: 1\n", "\nversion: 2\n");
     offer(two, KEY_BIT(KEY_ROSTER));
+    world_syncs_to_fail = 1;
+    visit_world_unblock(&world);
+    while (world.node.papers.writing > 0)
+        uv_run(&world.log.loop, UV_RUN_ONCE);
+    assert_int_equal(world.node.papers.unwritten_count, 2); /* version 2, then version 1 */
     flush_all();
     assert_int_equal(load(&err), 0);
     assert_int_equal(shelf_find(world.node.shelf, DOCUMENT_ROSTER, BYTES_NONE)->version, 2);
@@ -297,6 +302,31 @@ static void a_folder_in_any_order(void **state)
     assert_int_equal(shelf_find(world.node.shelf, DOCUMENT_ROOT, BYTES_NONE)->version, 2);
 }
 
+static void a_message_in_any_order(void **state)
+{
+    (void)state;
+    struct err err;
+    struct intake *i = NULL;
+    char *two = network_replace(net->root_text, "\nversion: 1\n", "\nversion: 2\n");
+    char *three = network_replace(net->root_text, "\nversion: 1\n", "\nversion: 3\n");
+    char *notes[] = {network_sign(net, world.envelope_text, KEY_BIT(KEY_OWNER)),
+                     network_sign(net, world.policy_text, KEY_BIT(KEY_POLICY) | KEY_BIT(KEY_OWNER)),
+                     network_sign(net, three, KEYS_ROOT), network_sign(net, two, KEYS_ROOT)};
+    struct msg_note m[4];
+    for (size_t k = 0; k < 4; k++)
+        m[k].text = bytes_str(notes[k]);
+    visit_world_start(&world);
+    assert_int_equal(load(&err), 0);
+    assert_int_equal(intake_offer(&world.node, m, 4, "peer", on_told, &told, &i), 0);
+    world_until_count(&world.log, &told.count, 1);
+    assert_int_equal(told.code, 0);
+    assert_int_equal(told.accepted, 4);
+    for (size_t k = 0; k < 4; k++)
+        free(notes[k]);
+    free(two);
+    free(three);
+}
+
 static void one_intake_after_the_other(void **state)
 {
     (void)state;
@@ -351,6 +381,7 @@ int main(void)
         STORY(age_is_no_mistake),
         STORY(a_mistake_names_its_file),
         STORY(a_folder_in_any_order),
+        STORY(a_message_in_any_order),
         STORY(one_intake_after_the_other),
         STORY(refusals_are_told),
     };
