@@ -93,15 +93,16 @@ class TokenRenewTest(unittest.TestCase):
         self.nothing_noticed(running)
 
     def test_2_workers_crash_under_load(self):
+        """Each is killed just after a client has asked for an answer, when one of the two holds a request."""
         chance = random.Random(7)
         with self.load("crash") as running:
-            for _ in range(24):
+            for _ in range(32):
                 running.alive()
                 node = chance.choice(("n1", "n2"))
-                pid = world.until(lambda n=node: sorted(self.workers(n)), 10, "a worker")[0]
-                if world.is_alive(pid):
-                    os.kill(pid, signal.SIGKILL)
-                time.sleep(chance.uniform(0.1, 0.3))
+                pid = chance.choice(world.until(lambda n=node: sorted(self.workers(n)), 10, "a worker"))
+                load.aim(self.w, node, pid, chance.uniform(0, 0.003))
+                world.until(lambda p=pid: not world.is_alive(p), 10, "a client came by")
+                world.until(lambda n=node: len(self.workers(n)) == WORKERS, 10, "another worker")
         died = sum(len(re.findall(r"worker \d+ died \(signal 9\)", self.tokend_log(node))) for node in ("n1", "n2"))
         print(f"crashed {died}; {load.counts_text(running.counts)}", flush=True)
         self.assertGreaterEqual(died, 20)
