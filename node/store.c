@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -24,6 +25,7 @@ struct store {
     MDB_dbi table[STORE_TABLE_COUNT];
     int folder; /* open and locked for the one writer, else -1 */
     size_t map_bytes;
+    atomic_bool stuck;
     char path[];
 };
 
@@ -34,13 +36,18 @@ struct store_txn {
     bool write, dead; /* dead: something failed in it; it can only be given up */
 };
 
-static int storage_error(const struct store *s, int mdb_rc, const char *what, struct err *err)
+static int storage_error(struct store *s, int mdb_rc, const char *what, struct err *err)
 {
     if (mdb_rc == MDB_MAP_FULL)
         return err_set(err, ERR_STORAGE, "%s: %s: the map of %zu MiB is full; restart with a larger map", s->path, what,
                        s->map_bytes / MIB);
     if (mdb_rc == ENOSPC || mdb_rc == EDQUOT)
         return err_set(err, ERR_STORAGE, "%s: %s: the disk is full; make room and restart", s->path, what);
+    if (mdb_rc == MDB_PANIC) {
+        atomic_store(&s->stuck, true);
+        return err_set(err, ERR_STORAGE, "%s: %s: a write failed half way, LMDB takes no more; check the disk, restart",
+                       s->path, what);
+    }
     return err_set(err, ERR_STORAGE, "%s: %s: %s", s->path, what, mdb_strerror(mdb_rc));
 }
 
@@ -136,6 +143,11 @@ void store_close(struct store *s)
     if (s->folder >= 0)
         close(s->folder); /* and its lock goes */
     free(s);
+}
+
+bool store_is_stuck(const struct store *s)
+{
+    return atomic_load(&s->stuck);
 }
 
 static int check_space(const struct store *s, struct err *err)

@@ -39,6 +39,9 @@ struct store_txn;
  * ERR_STORAGE, ERR_NOMEM. */
 MUST_CHECK int store_open(const char *folder, size_t map_bytes, bool read_only, struct store **ret, struct err *err);
 void store_close(struct store *s);
+/* LMDB has given up: the write of a meta page failed, and it does not know what the disk holds. Everything is
+ * ERR_STORAGE until the process starts again. Any thread. */
+bool store_is_stuck(const struct store *s);
 MUST_CHECK int store_begin(struct store *s, bool write, struct store_txn **ret, struct err *err);
 MUST_CHECK int store_commit(struct store_txn *t, struct err *err); /* frees t, also on failure */
 void store_abort(struct store_txn *t);                             /* NULL is fine */

@@ -405,7 +405,7 @@ static void sort_group(struct node_log *l, struct list *group, struct list *unsi
 
 static void job_failed(struct node_log *l, const struct err *err)
 {
-    if (err->code == ERR_INTEGRITY)
+    if (err->code == ERR_INTEGRITY || store_is_stuck(l->store))
         l->broken = *err;
     if (l->job.refused)
         return;

@@ -415,6 +415,12 @@ bool store_is_dead(const struct store_txn *t)
     return t->dead;
 }
 
+bool store_is_stuck(const struct store *s)
+{
+    (void)s; /* what fails here, fails once */
+    return false;
+}
+
 static int touch(struct store_txn *t, struct err *err)
 {
     enum disk_fault f = strikes(t->store);
