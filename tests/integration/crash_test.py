@@ -138,7 +138,8 @@ class CrashTest(unittest.TestCase):
         self.assertEqual(sum(self.killed.values()), KILLS)
         self.assertGreater(self.counts["walks"], KILLS / 4)
         self.assertGreater(self.counts["repeats"], 0)
-        self.assertGreater(unanswered, 0)
+        if KILLS >= 100:
+            self.assertGreater(unanswered, 0)
         self.assertGreater(books.totals(logs).get("reissues", 0), self.counts["repeats"])
 
     def test_2_the_judge_objects(self):
