@@ -20,6 +20,8 @@ QUICKSTART = world.TOP / "deploy/quickstart"
 CHECK = world.TOP / "tests/check_quickstart"
 ROWS = "1|Ada|0-\n2|Grace|A+\n3|Edsger|B+\n"
 SECONDS = 400  # with the build
+# quickstart goes on as the user who called sudo, and that user plays with the network
+AS_USER = ["runuser", "-u", os.environ["SUDO_USER"], "--"] if os.environ.get("SUDO_USER") else []
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("ENFILADE_")}  # as a newcomer's
 
 # What each printed command must show, by its beginning; all of them end with exit code 0.
@@ -43,7 +45,7 @@ class Shell:
     """One bash that runs commands as a person would type them; each with its exit code and output."""
 
     def __init__(self, folder):
-        self.bash = subprocess.Popen(["bash", "--norc"], cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE,
+        self.bash = subprocess.Popen([*AS_USER, "bash", "--norc"], cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, command):
@@ -68,6 +70,8 @@ class KeepTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.base = pathlib.Path(tempfile.mkdtemp(prefix="enf-keep-"))
+        if AS_USER:
+            shutil.chown(cls.base, os.environ["SUDO_USER"])
         cls.dir, cls.json = cls.base / "quick start", cls.base / "transcript.json"  # a space in the name must not matter
         cls.first = cls.quickstart("--keep", "--json", cls.json, cls.dir)
 
@@ -160,6 +164,7 @@ class KeepTest(unittest.TestCase):
             self.refused(2, r"127\.0\.0\.14:7600 is taken by another program .*--stop DIR", target)
         self.refused(2, r"has only \d+ MiB free: quickstart needs \d+ MiB; name another folder", target,
                      QUICKSTART_DISK_KIB=str(1 << 50))
+        target.mkdir(exist_ok=True)
         (target / "mine").write_text("a file")
         self.refused(2, "is not empty and was not made by quickstart: name another folder", target)
         self.assertEqual((target / "mine").read_text(), "a file")
