@@ -164,10 +164,10 @@ class StorageTest(unittest.TestCase):
         self.assertEqual(told["meta page"][0], "storage, restart", "LMDB does not know what the disk holds")
 
     def test_2_one_call_fails_and_the_node_is_killed(self):
-        self.every_call(1, self.restart)
+        self.every_call(1, self.restart, 2)
 
     def test_3_all_calls_fail_from_one_on(self):
-        self.every_call(EVER, self.restart, 2)
+        self.every_call(EVER, self.restart, 3)
 
     def test_4_a_node_cannot_start_on_a_failing_store(self):
         self.w.localnet("kill", NODE)
