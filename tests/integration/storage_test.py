@@ -97,13 +97,14 @@ class StorageTest(unittest.TestCase):
         self.order.set()
         for _ in range(3):
             self.assertEqual(self.attempt(self.session()), "answer")
-        world.until(lambda: self.settled(), 5, "the checkpoint is written")
+        world.until(self.settled, 5, "the checkpoint is written")
         writes, syncs, _ = self.order.counted
         return -(-writes // 3), -(-syncs // 3)
 
     def settled(self):
+        """Nothing was written for longer than the node's tick, by which it writes down the last checkpoint."""
         before = self.order.counted
-        world.time.sleep(0.5)
+        world.time.sleep(0.3)
         return self.order.counted == before
 
     def restart(self):
@@ -121,6 +122,7 @@ class StorageTest(unittest.TestCase):
 
     def story(self, how, skip, count, again):
         """One session while calls fail, healed by `again`. -> what the client was told while they failed, and how it ended"""
+        world.until(self.settled, 5, "what was written before is over: it must not take the failure upon itself")
         pair, since = self.session(), len(self.w.log(NODE))
         self.order.set(HOW[how], skip, count)
         told = self.attempt(pair)
